@@ -1,0 +1,113 @@
+/**
+ * The nouns that several folders share: mailbox, epoch, message and what becomes of it. Types only.
+ *
+ * `mailbox/`, `message/` and `spool/` never import each other; what one needs of another is an
+ * interface here, and `daemon.ts` and `ingest.ts` join them.
+ */
+
+/** A watched folder of an account. */
+export interface Mailbox {
+  /** The account's name in the configuration, `[a-z0-9][a-z0-9._-]*`. */
+  account: string;
+  /** The folder as people write it: Unicode, the server's own delimiter. */
+  folder: string;
+}
+
+/**
+ * From when on a folder's messages are wanted. `new`: what arrives after the first opening.
+ * `date`: INTERNALDATE at or after `at` (00:00 UTC, milliseconds), and all that arrives after the
+ * first opening.
+ */
+export type Start = { kind: 'new' } | { kind: 'all' } | { kind: 'date'; at: number };
+
+/**
+ * One numbering of a folder's UIDs: a UIDVALIDITY (RFC 3501 §2.3.1.1), or a new generation of one
+ * when UIDNEXT went backwards under it.
+ */
+export interface Epoch extends Mailbox {
+  /** The ledger's key. */
+  id: number;
+  /** `<uidValidity>`, or `<uidValidity>.<n>` for its n-th generation: the middle part of a message's id. */
+  label: string;
+  uidValidity: string;
+  /** When this epoch was opened first, ms. */
+  openedAt: number;
+  /** UIDNEXT at that moment: below it lies back-fill, from it on new mail. */
+  firstUidNext: number;
+  /** Resolved at the mailbox's first opening ever; `new` means INTERNALDATE is never asked for. */
+  start: Start;
+  /** The instant from which on an earlier epoch's mailbox was watched (its first opening), ms. */
+  watchedSince: number;
+  /** Every UID from `firstUidNext` up to this one is handled or gone. */
+  scannedThrough: number;
+  /**
+   * Set while earlier epochs exist: candidates with an INTERNALDATE before this (the last time the
+   * previous epoch was seen alive, ms) are compared with those epochs before they are fetched.
+   */
+  changedAt: number | null;
+  /** False until every candidate that was there at the opening has been compared (`changedAt` set). */
+  compared: boolean;
+}
+
+/** What FETCH tells of a message without its body. */
+export interface MessageMetadata {
+  uid: number;
+  /** RFC822.SIZE: a hint; some servers are wrong by their line ends. */
+  size: number;
+  /** INTERNALDATE, ms. */
+  internalDate: number;
+  /** Flags as the server writes them. */
+  flags: string[];
+  /** Without angle brackets; only where it was asked for. */
+  messageId?: string | null;
+}
+
+/** A message with its bytes, on its way from `mailbox/` to `message/`. */
+export interface FetchedMessage extends MessageMetadata {
+  epoch: Epoch;
+  /** The raw message, or the staged file that a large one was downloaded to. */
+  source: Buffer | { file: string };
+}
+
+/** All that names a message and all that the document tells beside its content. */
+export interface MessageIdentity extends Mailbox {
+  /** `<folder slug>-<epoch label>-<uid>`, unique within the account. */
+  id: string;
+  uid: number;
+  /** The epoch's label. */
+  uidValidity: string;
+  /** INTERNALDATE, ms. */
+  internalDate: number;
+  flags: string[];
+}
+
+/** What a parser process writes and where. Every name is ours; none comes from the message. */
+export interface StageTarget {
+  /** The run's staging directory, absolute. */
+  directory: string;
+  /** Staged files are `<stem>.json`, `<stem>.eml` and the directory `<stem>/`: `<account>~<name>`. */
+  stem: string;
+  /** The published JSON is `<name>.json`, its attachments' directory `<name>/`: the id, or `<id>~2` for a replay. */
+  name: string;
+  attachments: 'files' | 'none';
+  source: 'none' | 'keep';
+  /** Modes of what is written, and the group it gets (null: whatever the directory gives). */
+  fileMode: number;
+  directoryMode: number;
+}
+
+/** What the parser returns of a message it has staged: the ledger's row, not the document. */
+export interface StagedDocument {
+  /** Without angle brackets. */
+  messageId: string | null;
+  /** Of the raw message, bytes. */
+  size: number;
+  /** Of the raw message, hex. */
+  sha256: string;
+  hasAttachments: boolean;
+  hasSource: boolean;
+  warnings: string[];
+}
+
+/** State of a message in the ledger. `carried`: the same message as one of an earlier epoch. `skipped`: by `adopt --skip`. */
+export type MessageState = 'staged' | 'published' | 'quarantined' | 'unfetchable' | 'carried' | 'skipped';

@@ -1,0 +1,98 @@
+/** What mailbox/ needs of the rest of the program. The spool and ingest.ts satisfy these; tests bring their own. */
+import type { MailwatchdError } from './errors.ts';
+import type { Epoch, FetchedMessage, Mailbox, MessageMetadata, Start } from './model.ts';
+
+/** What SELECT told. */
+export interface Observation {
+  uidValidity: string;
+  /** 0 where the server does not tell. */
+  uidNext: number;
+  /** When, ms. */
+  at: number;
+  /** As the configuration has it now; resolved and kept at the first opening. */
+  start: Start;
+}
+
+export interface OpenedEpoch {
+  epoch: Epoch;
+  /** `EPOCH_UNCLEAR` waits for `mailwatchd adopt ACCOUNT/FOLDER`. */
+  hold: 'EPOCH_UNCLEAR' | null;
+  /** The last run ended uncleanly and this mailbox was in it: its first unhandled messages are suspects. */
+  suspects: boolean;
+  /** What the operator should hear, such as a `start` that moved later and is ignored. */
+  warnings: string[];
+}
+
+/** What the ledger remembers for a mailbox. Every promise resolves after the commit. */
+export interface MailboxLedger {
+  /**
+   * Finds or makes the epoch for what SELECT told: the first one resolves `start`; another
+   * UIDVALIDITY, or a UIDNEXT lower than one seen before, begins a new one.
+   */
+  openEpoch(mailbox: Mailbox, observation: Observation): Promise<OpenedEpoch>;
+  /**
+   * The UIDs in `low..high` that are not to be fetched, ascending. Not among them: a message
+   * quarantined unread for its size that `messageBytes` admits now and, with `retryUnfetchable`, the
+   * unfetchable.
+   */
+  handled(
+    epochId: number,
+    low: number,
+    high: number,
+    options: { messageBytes: number; retryUnfetchable: boolean },
+  ): Promise<number[]>;
+  /** Raises `scannedThrough`: every UID up to it is handled or gone. Never lowers it. */
+  advance(epochId: number, scannedThrough: number): Promise<void>;
+
+  /**
+   * Compares candidates with earlier epochs of the mailbox, one to one, by Message-ID and size.
+   * Matched ones become `carried`. Undecidable ones (no Message-ID, or the pair not unique on either
+   * side) come back as `ambiguous`, to be decided by `matchByHash`.
+   */
+  matchEarlier(
+    epochId: number,
+    candidates: MessageMetadata[],
+  ): Promise<{ matched: number[]; ambiguous: number[]; unmatched: number[] }>;
+  /** True where an earlier epoch holds these bytes and no other message was matched with them yet. */
+  matchByHash(epochId: number, candidate: MessageMetadata, sha256: string): Promise<boolean>;
+  /** Every candidate of the opening has been compared; publishing may begin. */
+  markCompared(epochId: number): Promise<void>;
+  /** More candidates match nothing than an operator would want published unasked. */
+  holdEpoch(epochId: number, unmatched: number): Promise<void>;
+
+  /**
+   * Records that this message is in work and nothing else is; returns in how many runs that died it
+   * was alone in work before. Cleared when it is staged, and by a clean stop without counting.
+   */
+  beginAlone(epochId: number, uid: number): Promise<number>;
+  /** A UID that failed alone, three times. Tried again at reconciliation. */
+  recordUnfetchable(epochId: number, message: MessageMetadata, error: MailwatchdError): Promise<void>;
+
+  /** UIDs of published messages whose after-action the server has not confirmed, ascending. */
+  owedAfterActions(epochId: number, limit: number): Promise<number[]>;
+  settleAfterActions(epochId: number, uids: number[]): Promise<void>;
+}
+
+/** Admission by bytes, and the way into parse → stage → publish. */
+export interface Intake {
+  /**
+   * Waits until `bytes` fit into limits.inFlightBytes (more than the whole budget is admitted
+   * alone), then returns the release. `alone` waits until nothing else is in flight and keeps all
+   * others out. Rejects only where `signal` aborts.
+   */
+  reserve(bytes: number, options: { alone: boolean; signal: AbortSignal }): Promise<() => void>;
+  /**
+   * Resolves once the message is published, or quarantined where it cannot be parsed. Rejects with a
+   * storage or ledger error (retry `soon`): the mailbox holds, and fetches it again.
+   */
+  accept(message: FetchedMessage): Promise<void>;
+  /** Quarantines a message that is not to be fetched whole, with what was fetched of its header. */
+  quarantineUnread(
+    epoch: Epoch,
+    message: MessageMetadata,
+    header: Buffer,
+    error: MailwatchdError,
+  ): Promise<void>;
+  /** Where a large message is downloaded to: a path in the run's staging directory. */
+  downloadPath(epoch: Epoch, uid: number): string;
+}
