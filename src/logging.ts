@@ -2,6 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import winston from 'winston';
 import DailyRotateFile from 'winston-daily-rotate-file';
 import { type Clock, systemClock } from './clock.ts';
@@ -68,18 +69,19 @@ export function openLog(options: LogOptions): LogHandle {
 
   // One transport for both, so that winston never adds, removes or un-pipes anything while it runs:
   // it re-adds a transport that reports an error after its removal, and a transport that throws stays stuck.
+  const sink = new Writable({
+    decodeStrings: false,
+    write(line: string, _encoding, next) {
+      const inFile = files?.write(line) ?? false;
+      if (options.console || (files !== null && !inFile)) process.stderr.write(line);
+      next();
+    },
+  });
   const logger = winston.createLogger({
     level: options.level,
     levels: { error: 0, warn: 1, info: 2, debug: 3 },
     format: winston.format.printf((info) => info.message as string),
-    transports: new winston.Transport({
-      log(info: Record<symbol, string>, next: () => void) {
-        const line = `${info[MESSAGE]}\n`;
-        const inFile = files?.write(line) ?? false;
-        if (options.console || (files !== null && !inFile)) process.stderr.write(line);
-        next();
-      },
-    }),
+    transports: new winston.transports.Stream({ stream: sink, eol: '\n' }),
   });
 
   // A reader of stderr that went away (EPIPE), or a full disk behind it, must not end the daemon.
@@ -376,11 +378,11 @@ export function escapeText(text: string): string {
 
 const SHORT: Readonly<Record<string, string>> = { '000a': '\\n', '000d': '\\r', '0009': '\\t' };
 
-function escapeControls(text: string, escape: (unit: string) => string): string {
+function escapeControls(text: string, replace: (unit: string) => string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
     character
       .split('')
-      .map((unit) => escape(unit.charCodeAt(0).toString(16).padStart(4, '0')))
+      .map((unit) => replace(unit.charCodeAt(0).toString(16).padStart(4, '0')))
       .join(''),
   );
 }
