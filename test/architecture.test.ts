@@ -7,7 +7,8 @@ const src = resolve(import.meta.dirname, '../src');
 
 /** Higher may import lower. A folder's files may import each other. */
 const levels: Record<string, number> = {
-  main: 5,
+  main: 6,
+  cli: 5,
   commands: 4,
   daemon: 3,
   replay: 2,

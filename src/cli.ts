@@ -1,0 +1,183 @@
+/** The command line: names, options, help and examples of each command; what fails prints one line. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import type { Invocation } from './commands/invocation.ts';
+import { EXIT, MailwatchdError, toMailwatchdError } from './errors.ts';
+import { printable } from './escape.ts';
+import type { Terminal } from './terminal.ts';
+
+const DEFAULT_CONFIG = '/etc/mailwatchd/mailwatchd.yaml';
+
+/** Longest line of an error: a configuration's faults are all of them printed, on lines of their own. */
+const MAX_ERROR_LINE = 2000;
+
+/**
+ * Runs one command and returns its exit status. Never throws: what goes wrong is one line
+ * `mailwatchd: CODE: what, where, what to do` on stderr.
+ */
+export async function runCommandLine(
+  argv: string[],
+  host: Terminal & { env: NodeJS.ProcessEnv },
+): Promise<number> {
+  // A reader that went away (`mailwatchd list | head`) is no fault of ours, and there is nobody left to tell.
+  for (const stream of [host.stdout, host.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+  let status: number = EXIT.OK;
+  const program = buildProgram(host, (result) => {
+    status = result;
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return status;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.OK;
+    const failure = error instanceof CommanderError ? usageError(error) : toMailwatchdError(error, 'INTERNAL');
+    host.stderr.write(errorLines(failure));
+    return failure.exitStatus;
+  }
+}
+
+/** One line, or for a configuration one line a fault. */
+function errorLines(failure: MailwatchdError): string {
+  const [first = '', ...more] = failure.message.split('\n').map((line) => printable(line, MAX_ERROR_LINE));
+  return [`mailwatchd: ${failure.code}: ${first}`, ...more].map((line) => `${line}\n`).join('');
+}
+
+function usageError(error: CommanderError): MailwatchdError {
+  const detail = error.message.replace(/^error: /, '').replace(/\n+/g, ' ') || 'a command is missing';
+  return new MailwatchdError('USAGE', {
+    detail: error.code === 'commander.help' ? 'a command is missing' : detail,
+    remedy: "see 'mailwatchd --help'",
+  });
+}
+
+function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (status: number) => void): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  const program = new Command('mailwatchd')
+    .description('Mail in, JSON out: every new message of the watched mailboxes becomes one JSON file, exactly once.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => host.stdout.write(text),
+      // Help after an error would bury the error's one line.
+      writeErr: () => undefined,
+      getOutHelpWidth: () => host.stdout.columns ?? 100,
+    })
+    .configureHelp({ showGlobalOptions: true });
+
+  const invocation = (command: Command): Invocation => ({
+    stdin: host.stdin,
+    stdout: host.stdout,
+    stderr: host.stderr,
+    environment: host.env,
+    version,
+    configFile: command.opts<{ config?: string }>().config ?? host.env.MAILWATCHD_CONFIG ?? DEFAULT_CONFIG,
+  });
+
+  /** A subcommand with an example; `configured` ones take --config. */
+  const add = (usage: string, description: string, example: string, configured = true): Command => {
+    const command = program.command(usage).description(description).addHelpText('after', `\nExample:\n  $ ${example}`);
+    if (configured) {
+      command.addOption(
+        new Option('--config <file>', `the configuration (default: $MAILWATCHD_CONFIG, else ${DEFAULT_CONFIG})`),
+      );
+    }
+    return command;
+  };
+
+  add('run', 'the daemon, in the foreground', 'mailwatchd run --config /etc/mailwatchd/mailwatchd.yaml').action(
+    async (_options, command: Command) => {
+      const { run } = await import('./commands/run.ts');
+      finish(await run(invocation(command)));
+    },
+  );
+
+  add('once', 'catch up on every mailbox, then exit', 'mailwatchd once --config mailwatchd.yaml').action(
+    async (_options, command: Command) => {
+      const { once } = await import('./commands/once.ts');
+      finish(await once(invocation(command)));
+    },
+  );
+
+  add('check', 'try configuration, secrets, directories and every mailbox', 'mailwatchd check --offline')
+    .option('--offline', 'stop before the network')
+    .action(async (options: { offline?: true }, command: Command) => {
+      const { check } = await import('./commands/check.ts');
+      finish(await check(invocation(command), { offline: options.offline ?? false }));
+    });
+
+  add('plan', 'what a first start would fetch of each mailbox; writes nothing', 'mailwatchd plan').action(
+    async (_options, command: Command) => {
+      const { plan } = await import('./commands/plan.ts');
+      finish(await plan(invocation(command)));
+    },
+  );
+
+  add('status', "the running daemon's mailboxes", 'mailwatchd status --check')
+    .option('--json', 'as data')
+    .option('--check', 'exit 1 naming each mailbox that is not healthy, and why')
+    .action(async (options: { json?: true; check?: true }, command: Command) => {
+      const { status } = await import('./commands/status.ts');
+      finish(await status(invocation(command), { json: options.json ?? false, check: options.check ?? false }));
+    });
+
+  add('list', 'the ledger: every message and what became of it', 'mailwatchd list --account support --since 2026-11-01')
+    .option('--account <name>', 'of this account only')
+    .option('--folder <name>', 'of this folder only')
+    .option('--since <date>', 'received at or after, YYYY-MM-DD or ISO 8601')
+    .option('--state <state>', 'staged, published, quarantined, unfetchable, carried or skipped')
+    .option('--limit <number>', 'the newest so many')
+    .option('--json', 'one JSON line a message')
+    .action(async (options: Record<string, string | undefined> & { json?: true }, command: Command) => {
+      const { list } = await import('./commands/list.ts');
+      finish(await list(invocation(command), options));
+    });
+
+  add('replay [ids...]', 'parse again from quarantine or the kept source, and publish', 'mailwatchd replay --quarantined')
+    .option('--quarantined', 'every quarantined message')
+    .option('--again', 'also what is published already: it gets the file name <id>~2.json')
+    .action(async (ids: string[], options: { quarantined?: true; again?: true }, command: Command) => {
+      const { replay } = await import('./commands/replay.ts');
+      const wanted = { quarantined: options.quarantined ?? false, again: options.again ?? false };
+      finish(await replay(invocation(command), ids, wanted));
+    });
+
+  add(
+    'adopt [mailbox]',
+    'pair ledger and storage after one was replaced; with ACCOUNT/FOLDER decide for a mailbox that holds',
+    'mailwatchd adopt support/INBOX --skip',
+  )
+    .addOption(new Option('--publish', 'publish the old messages that match nothing').conflicts('skip'))
+    .option('--skip', 'leave them out')
+    .option('--yes', 'do not ask')
+    .action(
+      async (
+        mailbox: string | undefined,
+        options: { publish?: true; skip?: true; yes?: true },
+        command: Command,
+      ) => {
+        const { adopt } = await import('./commands/adopt.ts');
+        const decision = options.publish ? 'publish' : options.skip ? 'skip' : null;
+        finish(await adopt(invocation(command), mailbox ?? null, { decision, yes: options.yes ?? false }));
+      },
+    );
+
+  add('parse <files...>', 'raw messages (- is stdin) to documents, one JSON line each', 'mailwatchd parse mail.eml', false)
+    .option('--attachments <directory>', 'write the attachments there')
+    .action(async (files: string[], options: { attachments?: string }) => {
+      const { parse } = await import('./commands/parse.ts');
+      finish(await parse(files, options, host));
+    });
+
+  add('schema', 'the JSON Schema of the document', 'mailwatchd schema > message-v1.json', false).action(async () => {
+    const { schema } = await import('./commands/schema.ts');
+    finish(await schema(host));
+  });
+
+  return program;
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+/** argv → exit status; the only place that exits the process. */
+import process from 'node:process';
+
+/** The first version whose `node:sqlite`, permission model and AsyncDisposableStack we were tested with. */
+const OLDEST_NODE = 24;
+
+if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
+  process.stderr.write(
+    `mailwatchd: USAGE: Node.js ${process.versions.node} is too old, ${OLDEST_NODE} or later is needed: ` +
+      "run it as 'npx node dist/main.js' in its own directory, which brings one\n",
+  );
+  process.exit(64);
+}
+
+// Loaded after the check, since an older Node cannot load it.
+const { runCommandLine } = await import('./cli.ts');
+process.exit(await runCommandLine(process.argv.slice(2), process));
