@@ -7,6 +7,7 @@ import winston from 'winston';
 import DailyRotateFile from 'winston-daily-rotate-file';
 import { type Clock, systemClock } from './clock.ts';
 import { MailwatchdError } from './errors.ts';
+import { printable } from './escape.ts';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
@@ -308,13 +309,10 @@ export function formatEvent(
   const at = new Date(time).toISOString();
   const flat = Object.entries(fields).flatMap(([key, value]) => flatten(key.replace(/[^\w.]/g, '_'), value));
   if (format === 'json') {
-    return escapeControls(
-      JSON.stringify({ ...Object.fromEntries(flat), time: at, level, event }),
-      (unit) => `\\u${unit}`,
-    );
+    return escapeJson(JSON.stringify({ ...Object.fromEntries(flat), time: at, level, event }));
   }
   const words = flat.map(([key, value]) => `${key}=${quote(value)}`);
-  return [at, level, escapeText(event), ...words].join(' ');
+  return [at, level, printable(event), ...words].join(' ');
 }
 
 type Printable = string | number | boolean | null;
@@ -364,25 +362,15 @@ function cut(text: string, max = MAX_VALUE_CHARS): string {
 function quote(value: Printable): string {
   if (typeof value !== 'string') return String(value);
   if (/^[\w./:@+~,%-]+$/.test(value)) return value;
-  return `"${escapeText(value.replace(/["\\]/g, '\\$&'))}"`;
+  return `"${printable(value.replace(/["\\]/g, '\\$&'), Number.POSITIVE_INFINITY)}"`;
 }
 
-/**
- * Text from mail or server as it can be shown on a terminal and in one line: control characters
- * (line ends and escape sequences among them), line separators, invisible and direction-changing
- * characters and lone surrogates become `\n`, `\t`, `\r` or `\uXXXX`.
- */
-export function escapeText(text: string): string {
-  return escapeControls(text, (unit) => SHORT[unit] ?? `\\u${unit}`);
-}
-
-const SHORT: Readonly<Record<string, string>> = { '000a': '\\n', '000d': '\\r', '0009': '\\t' };
-
-function escapeControls(text: string, replace: (unit: string) => string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) =>
+/** What JSON leaves as it is, but a terminal or a viewer acts on: C1 controls, separators, directions. */
+function escapeJson(json: string): string {
+  return json.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
     character
       .split('')
-      .map((unit) => replace(unit.charCodeAt(0).toString(16).padStart(4, '0')))
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
       .join(''),
   );
 }
