@@ -1,0 +1,419 @@
+/** Starts a real Dovecot, private to one test: its own directory, ports on loopback, users and certificate. */
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { CertificateFiles } from './certificates.ts';
+import { connectImap, type ImapClient, quote, type ServerMessage } from './imap-client.ts';
+import { connectLmtp, type LmtpClient } from './lmtp-client.ts';
+import { until } from './until.ts';
+
+export interface DovecotOptions {
+  /** Password by user name. */
+  users: Record<string, string>;
+  /** Where none is given the server speaks no TLS: no STARTTLS, and nothing listens on the imaps port. */
+  certificate?: CertificateFiles;
+  /** How mail lies on disk. Maildir is what most servers have; sdbox syncs faster. */
+  driver?: 'maildir' | 'sdbox' | 'mdbox';
+  /**
+   * Forbids LOGIN without TLS. Dovecot trusts a client on its own address, so the server then
+   * listens on 127.0.0.2, which clients reach from 127.0.0.1. Needs `certificate`.
+   */
+  loginDisabled?: boolean;
+}
+
+export interface Dovecot extends AsyncDisposable {
+  /** 127.0.0.1, or 127.0.0.2 with `loginDisabled`. */
+  host: string;
+  /** Plain, with STARTTLS where there is a certificate. */
+  imapPort: number;
+  imapsPort: number;
+  lmtpPort: number;
+  /** The server's own log. */
+  log(): string;
+  /** A client of our own, logged in; the caller closes it. */
+  client(user: string): Promise<ImapClient>;
+  /** By LMTP into the user's INBOX. */
+  deliver(user: string, raw: Buffer): Promise<void>;
+  /** By APPEND into any folder; `date` becomes INTERNALDATE. Returns the UID (RFC 4315 APPENDUID). */
+  append(
+    user: string,
+    folder: string,
+    raw: Buffer,
+    options?: { flags?: string[]; date?: Date },
+  ): Promise<number>;
+  createFolder(user: string, folder: string): Promise<void>;
+  /** Removes messages for good; UIDs that are not there are no fault. */
+  expunge(user: string, folder: string, uids: number[]): Promise<void>;
+  /** What the server has: the ground truth. */
+  messages(user: string, folder: string): Promise<ServerMessage[]>;
+  status(user: string, folder: string): Promise<{ messages: number; uidNext: number; uidValidity: number }>;
+  /** Gives the folder another UIDVALIDITY; its messages keep their UIDs. Returns the new one. */
+  changeUidValidity(user: string, folder: string): Promise<number>;
+  /**
+   * Restarts without any index, as after a migration: every folder of the user gets another
+   * UIDVALIDITY, and its messages are numbered from 1 again. Maildir only.
+   */
+  loseIndexes(user: string): Promise<void>;
+  /** Replaces the folder by an empty one of the same name and the same UIDVALIDITY: UIDNEXT goes backwards. */
+  resetUids(user: string, folder: string): Promise<void>;
+  /** Ends every IMAP session at once, without a BYE. Returns how many there were. */
+  cutConnections(): number;
+  /** Stops accepting and serving, keeps the mail; `up` starts it again on the same ports. */
+  down(): Promise<void>;
+  up(): Promise<void>;
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Debian's mail user: Dovecot refuses to read mail as root. */
+const MAIL_UID = 8;
+const MAIL_GID = 8;
+
+/** A port can be taken between choosing it and listening on it. */
+const START_ATTEMPTS = 3;
+const START_WITHIN = 15_000;
+
+const run = promisify(execFile);
+
+/** Rejects where the packages dovecot-imapd and dovecot-lmtpd are missing. As root Dovecot serves mail as user `mail`. */
+export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
+  const programs = {
+    dovecot: '/usr/sbin/dovecot',
+    lmtp: '/usr/lib/dovecot/lmtp',
+    imap: '/usr/lib/dovecot/imap',
+  };
+  for (const program of Object.values(programs)) {
+    if (!existsSync(program))
+      throw new Error(`${program} is missing: apt-get install dovecot-imapd dovecot-lmtpd`);
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start(options);
+    } catch (error) {
+      if (attempt === START_ATTEMPTS || !String(error).includes('Address already in use')) throw error;
+    }
+  }
+}
+
+async function start(options: DovecotOptions): Promise<Dovecot> {
+  const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-dovecot-'));
+  // Login processes run as dovenull and must reach their sockets.
+  chmodSync(directory, 0o755);
+  const { users, driver = 'maildir' } = options;
+  const host = options.loginDisabled ? '127.0.0.2' : '127.0.0.1';
+  const [imapPort, imapsPort, lmtpPort] = await freePorts(host, 3);
+  const ports = { imapPort: imapPort!, imapsPort: imapsPort!, lmtpPort: lmtpPort! };
+  const configuration = join(directory, 'dovecot.conf');
+  const logFile = join(directory, 'dovecot.log');
+  writeFileSync(configuration, configure(directory, host, ports, options));
+  writeUsers(directory, users);
+  const readLog = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
+
+  let master: ChildProcess | null = null;
+  let lmtp: LmtpClient | null = null;
+  const clients = new Map<string, Promise<ImapClient>>();
+
+  const doveadm = (...parameters: string[]) => run('/usr/bin/doveadm', ['-c', configuration, ...parameters]);
+
+  async function up(): Promise<void> {
+    // Dies with us, however we die; SIGTERM lets the master end its children.
+    const started = spawn(
+      'setpriv',
+      ['--pdeathsig', 'TERM', '/usr/sbin/dovecot', '-F', '-c', configuration],
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
+    let complaints = '';
+    started.stderr.on('data', (chunk) => {
+      complaints += chunk;
+    });
+    master = started;
+    await until(
+      'Dovecot to accept connections',
+      async () => {
+        if (started.exitCode !== null) throw new Error(`Dovecot ended: ${complaints}${readLog()}`);
+        return (await accepts(host, ports.imapPort)) && (await accepts(host, ports.lmtpPort));
+      },
+      START_WITHIN,
+    );
+  }
+
+  async function down(): Promise<void> {
+    lmtp?.close();
+    lmtp = null;
+    for (const client of clients.values()) await client.then((open) => open.close()).catch(() => undefined);
+    clients.clear();
+    const stopping = master;
+    master = null;
+    if (!stopping || stopping.exitCode !== null || stopping.signalCode !== null) return;
+    const sessions = childrenOf(stopping.pid!);
+    const ended = once(stopping, 'exit');
+    stopping.kill('SIGTERM');
+    await ended;
+    await until('the processes of Dovecot to end', () =>
+      sessions.every((pid) => !existsSync(`/proc/${pid}`)),
+    );
+  }
+
+  const connectAs = (user: string) =>
+    connectImap({ host, port: ports.imapPort, user, password: users[user]! });
+
+  /** Runs `action` with a kept connection of the user; one that was cut meanwhile is replaced once. */
+  async function withClient<T>(user: string, action: (client: ImapClient) => Promise<T>): Promise<T> {
+    for (let again = false; ; again = true) {
+      const kept = clients.get(user) ?? connectAs(user);
+      clients.set(user, kept);
+      try {
+        return await action(await kept);
+      } catch (error) {
+        clients.delete(user);
+        await kept.then((client) => client.close()).catch(() => undefined);
+        if (again || !/connection ended|ECONNRESET|EPIPE/.test(String(error))) throw error;
+      }
+    }
+  }
+
+  const server: Dovecot = {
+    host,
+    ...ports,
+    log: readLog,
+    client: connectAs,
+    async deliver(user, raw) {
+      lmtp ??= await connectLmtp(host, ports.lmtpPort);
+      await lmtp.deliver(user, raw);
+    },
+    append(user, folder, raw, { flags = [], date } = {}) {
+      const when = date ? ` "${imapDate(date)}"` : '';
+      return withClient(user, async (client) => {
+        const lines = await client.command('APPEND ', quote(folder), ` (${flags.join(' ')})${when} `, raw);
+        const uid = /\[APPENDUID \d+ (\d+)\]/.exec(lines.at(-1)!.text)?.[1];
+        if (!uid) throw new Error('IMAP: no APPENDUID');
+        return Number(uid);
+      });
+    },
+    async createFolder(user, folder) {
+      await withClient(user, (client) => client.command('CREATE ', quote(folder)));
+    },
+    async expunge(user, folder, uids) {
+      await withClient(user, async (client) => {
+        await client.command('SELECT ', quote(folder));
+        await client.command(`UID STORE ${uids.join(',')} +FLAGS.SILENT (\\Deleted)`);
+        await client.command(`UID EXPUNGE ${uids.join(',')}`);
+        await client.command('UNSELECT');
+      });
+    },
+    messages: (user, folder) => withClient(user, (client) => client.messages(folder)),
+    status: (user, folder) =>
+      withClient(user, async (client) => {
+        const lines = await client.command('STATUS ', quote(folder), ' (MESSAGES UIDNEXT UIDVALIDITY)');
+        const text = lines.map((line) => line.text).join('\n');
+        const number = (item: string) => Number(new RegExp(`\\b${item} (\\d+)`).exec(text)?.[1]);
+        return {
+          messages: number('MESSAGES'),
+          uidNext: number('UIDNEXT'),
+          uidValidity: number('UIDVALIDITY'),
+        };
+      }),
+    async changeUidValidity(user, folder) {
+      const { uidValidity } = await server.status(user, folder);
+      await doveadm('mailbox', 'update', '-u', user, '--uid-validity', String(uidValidity + 1), folder);
+      return uidValidity + 1;
+    },
+    async loseIndexes(user) {
+      if (driver !== 'maildir') throw new Error(`${driver} keeps its mail in its indexes`);
+      await down();
+      const mail = join(homeOf(directory, users, user), 'mail');
+      for (const name of readdirSync(mail, { recursive: true, encoding: 'utf8' })) {
+        if (/(^|\/)dovecot(\.index.*|-uidlist|\.list\.index.*)$/.test(name)) rmSync(join(mail, name));
+      }
+      await up();
+    },
+    async resetUids(user, folder) {
+      const { uidValidity } = await server.status(user, folder);
+      if (folder === 'INBOX') throw new Error('INBOX cannot be deleted: use another folder');
+      await doveadm('mailbox', 'delete', '-u', user, folder);
+      await doveadm('mailbox', 'create', '-u', user, folder);
+      await doveadm('mailbox', 'update', '-u', user, '--uid-validity', String(uidValidity), folder);
+    },
+    cutConnections() {
+      const sessions = childrenOf(master!.pid!).filter((pid) => commandOf(pid) === 'imap');
+      for (const pid of sessions) process.kill(pid, 'SIGKILL');
+      return sessions.length;
+    },
+    up,
+    down,
+    async restart() {
+      await down();
+      await up();
+    },
+    async stop() {
+      await down();
+      rmSync(directory, { recursive: true, force: true });
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+
+  try {
+    await up();
+    return server;
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+/** Configuration of Dovecot 2.3. */
+function configure(
+  directory: string,
+  host: string,
+  ports: { imapPort: number; imapsPort: number; lmtpPort: number },
+  options: DovecotOptions,
+): string {
+  const { certificate, driver = 'maildir' } = options;
+  const root = process.getuid?.() === 0;
+  const me = { user: userInfo().username, group: execFileSync('id', ['-gn'], { encoding: 'utf8' }).trim() };
+  return `
+base_dir = ${directory}/run
+state_dir = ${directory}/state
+log_path = ${directory}/dovecot.log
+listen = ${host}
+protocols = imap lmtp
+mail_location = ${driver}:~/mail
+first_valid_uid = 1
+first_valid_gid = 1
+${root ? '' : `default_internal_user = ${me.user}\ndefault_login_user = ${me.user}\ndefault_internal_group = ${me.group}\n`}
+# Connection limits are another test's subject.
+mail_max_userip_connections = 1000
+mailbox_idle_check_interval = 30 secs
+mail_fsync = never
+auth_mechanisms = plain login
+auth_failure_delay = 0
+disable_plaintext_auth = ${options.loginDisabled ? 'yes' : 'no'}
+${
+  certificate
+    ? `ssl = yes\nssl_cert = <${certificate.certificate}\nssl_key = <${certificate.key}`
+    : 'ssl = no'
+}
+passdb {
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u ${directory}/users
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%u ${directory}/users
+}
+namespace inbox {
+  inbox = yes
+  separator = /
+}
+service imap-login {
+  ${root ? '' : 'chroot ='}
+  inet_listener imap {
+    port = ${ports.imapPort}
+  }
+  inet_listener imaps {
+    port = ${certificate ? ports.imapsPort : 0}
+    ssl = yes
+  }
+}
+service anvil {
+  ${root ? '' : 'chroot ='}
+}
+service stats {
+  ${root ? '' : 'chroot ='}
+}
+service lmtp {
+  inet_listener lmtp {
+    port = ${ports.lmtpPort}
+  }
+}
+`;
+}
+
+/** A passwd-file; the mail of each user lies under homes/, owned by whom Dovecot serves it as. */
+function writeUsers(directory: string, users: Record<string, string>): void {
+  const root = process.getuid?.() === 0;
+  const uid = root ? MAIL_UID : process.getuid!();
+  const gid = root ? MAIL_GID : process.getgid!();
+  mkdirSync(join(directory, 'homes'));
+  const lines = Object.entries(users).map(([user, password]) => {
+    const home = homeOf(directory, users, user);
+    mkdirSync(home);
+    chownSync(home, uid, gid);
+    return `${user}:{PLAIN}${password}:${uid}:${gid}::${home}::\n`;
+  });
+  writeFileSync(join(directory, 'users'), lines.join(''));
+}
+
+const homeOf = (directory: string, users: Record<string, string>, user: string): string =>
+  join(directory, 'homes', String(Object.keys(users).indexOf(user)));
+
+/** Ports that were free a moment ago, all different. */
+async function freePorts(host: string, count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, host);
+      await once(server, 'listening');
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
+}
+
+/** Whether something greets on the port: a listening socket alone may still have no process behind it. */
+function accepts(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const settle = (greeted: boolean) => {
+      socket.destroy();
+      resolve(greeted);
+    };
+    socket.once('data', () => settle(true));
+    socket.once('error', () => settle(false));
+    socket.once('close', () => settle(false));
+  });
+}
+
+function childrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => statOf(pid)?.parent === parent);
+}
+
+function commandOf(pid: number): string | null {
+  return statOf(pid)?.command ?? null;
+}
+
+/** proc(5): `pid (command) state parent …`; null where the process is gone. */
+function statOf(pid: number): { command: string; parent: number } | null {
+  try {
+    const match = /^\d+ \((.*)\) \S (\d+) /s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    return match && { command: match[1]!, parent: Number(match[2]) };
+  } catch {
+    return null;
+  }
+}
+
+/** date-time of RFC 3501 §9, in UTC. */
+function imapDate(date: Date): string {
+  const [, day, month, year, time] = /^\w+, (\d+) (\w+) (\d+) (\S+)/.exec(date.toUTCString())!;
+  return `${day}-${month}-${year} ${time} +0000`;
+}
