@@ -1,0 +1,136 @@
+/** Passwords: where they come from, and a value that cannot be printed. */
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import { inspect } from 'node:util';
+import { MailwatchdError } from '../errors.ts';
+
+const HIDDEN = '[secret]';
+
+/** A value that prints as `[secret]` everywhere: in templates, JSON, `console.log` and the log. */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The value itself, for the login alone. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  equals(other: Secret): boolean {
+    return this.#value === other.#value;
+  }
+
+  toString(): string {
+    return HIDDEN;
+  }
+
+  toJSON(): string {
+    return HIDDEN;
+  }
+
+  [inspect.custom](): string {
+    return HIDDEN;
+  }
+}
+
+/** Where a password is read from, at each login anew. */
+export type SecretSource = { file: string } | { env: string } | { command: string[] } | { plain: Secret };
+
+/** Somebody may have to touch a hardware token, but a login does not wait longer. */
+const COMMAND_TIMEOUT_MS = 10_000;
+/** Far more than any password or token; keeps a wrong path (a log, a device) from filling memory. */
+const MAX_SECRET_BYTES = 16 * 1024;
+/** What a command gets of our environment: to be found, and to find its keys. */
+const COMMAND_ENVIRONMENT = ['PATH', 'HOME', 'LANG'];
+
+/**
+ * Reads a password. One line end at its end is not part of it. Throws SECRET_UNAVAILABLE, never with
+ * the value, a command's arguments or what it wrote.
+ */
+export async function readSecret(source: SecretSource, environment: NodeJS.ProcessEnv): Promise<string> {
+  if ('plain' in source) return source.plain.reveal();
+  if ('env' in source) {
+    const where = `environment variable ${source.env}`;
+    const value = environment[source.env];
+    if (value === undefined) throw unavailable(where, 'is not set');
+    return usable(where, value);
+  }
+  if ('file' in source) return usable(source.file, await readSecretFile(source.file));
+  const where = `command ${source.command[0]}`;
+  return usable(where, await runSecretCommand(where, source.command, environment));
+}
+
+/** What the operator should hear of a source: a secret's own file that everybody can read. */
+export async function secretWarning(source: SecretSource): Promise<string | null> {
+  if (!('file' in source)) return null;
+  try {
+    const { mode } = await stat(source.file);
+    return (mode & 0o004) === 0
+      ? null
+      : `${source.file} can be read by every user: chmod o-r it if its mount allows`;
+  } catch {
+    return null; // readSecret says what is wrong with it, when it is needed
+  }
+}
+
+function usable(where: string, value: string): string {
+  const secret = value.replace(/\r?\n$/, '');
+  if (secret === '') throw unavailable(where, 'is empty');
+  // A line end or NUL in a LOGIN command would be another command.
+  if (hasControlCharacter(secret))
+    throw unavailable(where, 'holds more than one line, or a control character');
+  return secret;
+}
+
+/** Whether a text holds C0 controls or DEL, which no user name, password or path of ours may. */
+export function hasControlCharacter(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for
+  return /[\u0000-\u001f\u007f]/.test(text);
+}
+
+async function readSecretFile(path: string): Promise<string> {
+  try {
+    // Not to hang on a pipe nobody writes to.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { size } = await file.stat();
+    if (size > MAX_SECRET_BYTES) throw unavailable(path, `is larger than ${MAX_SECRET_BYTES} bytes`);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_SECRET_BYTES), 0, MAX_SECRET_BYTES, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch (error) {
+    if (error instanceof MailwatchdError) throw error;
+    throw unavailable(path, `cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
+  }
+}
+
+function runSecretCommand(where: string, command: string[], environment: NodeJS.ProcessEnv): Promise<string> {
+  const [program = '', ...rest] = command;
+  const inherited = COMMAND_ENVIRONMENT.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return new Promise((resolve, reject) => {
+    const options = {
+      cwd: '/',
+      env: Object.fromEntries(inherited),
+      timeout: COMMAND_TIMEOUT_MS,
+      killSignal: 'SIGKILL' as const,
+      maxBuffer: MAX_SECRET_BYTES,
+    };
+    execFile(program, rest, options, (error, stdout) => {
+      if (error === null) return resolve(stdout);
+      // Not `error.message` nor `cause`: they hold the arguments and what it wrote.
+      const why = error.killed
+        ? `did not answer within ${COMMAND_TIMEOUT_MS / 1000} s, or said too much`
+        : `failed (${error.signal ?? error.code ?? 'unknown error'})`;
+      reject(unavailable(where, why));
+    }).stdin?.end();
+  });
+}
+
+function unavailable(where: string, detail: string): MailwatchdError {
+  return new MailwatchdError('SECRET_UNAVAILABLE', { where, detail });
+}

@@ -1,0 +1,83 @@
+/** The configuration as the rest of the program gets it: plain values, checked, in one unit each. */
+import type { LogLevel } from '../logging.ts';
+import type { Start } from '../model.ts';
+import type { SecretSource } from './secrets.ts';
+
+export interface AfterActions {
+  /** Set \Seen once published. */
+  seen: boolean;
+  /** Move there once published; never a watched folder of the account. */
+  move: string | null;
+  /** Delete once published; never together with `move`. */
+  delete: boolean;
+}
+
+export interface AccountConfig {
+  /** `[a-z0-9][a-z0-9._-]*`, at most 64 characters, unique. */
+  name: string;
+  /** Host name or IP address, without brackets. */
+  host: string;
+  port: number;
+  /** `none` only where `host` is loopback. */
+  security: 'tls' | 'starttls' | 'none';
+  /** Absolute path of a PEM file with further issuers to trust. */
+  ca: string | null;
+  user: string;
+  /** Read again at each login with `readSecret`. */
+  password: SecretSource;
+  /** As people write them; `INBOX` in capitals (RFC 3501 §5.1: its case does not matter). No duplicates. */
+  folders: string[];
+  start: Start;
+  after: AfterActions;
+  /** Milliseconds, for servers without IDLE. */
+  pollEvery: number;
+  /** Milliseconds, below 29 minutes (RFC 2177 §3). */
+  idleRenewEvery: number;
+}
+
+export interface StorageConfig {
+  /** Absolute. */
+  directory: string;
+  /** Template with the tokens account, folder, yyyy, mm, dd and id in braces; relative. */
+  path: string;
+  attachments: 'files' | 'none';
+  source: 'none' | 'keep';
+  fileMode: number;
+  directoryMode: number;
+}
+
+export interface LogConfig {
+  /** Absolute; null: no files. */
+  directory: string | null;
+  level: LogLevel;
+  format: 'text' | 'json';
+  console: boolean;
+  /** Bytes. */
+  maxSize: number;
+  /** Milliseconds. */
+  keep: number;
+}
+
+export interface Limits {
+  messageBytes: number;
+  parseSeconds: number;
+  parseMemoryMb: number;
+  inFlightBytes: number;
+  /** Without any byte from the server. */
+  operationSeconds: number;
+  connectionsPerAccount: number;
+  /** To one host. */
+  connectsPerSecond: number;
+}
+
+export interface Config {
+  accounts: AccountConfig[];
+  storage: StorageConfig;
+  state: { directory: string };
+  log: LogConfig;
+  limits: Limits;
+  /** Milliseconds. */
+  reconcileEvery: number;
+  /** Parser processes at most; `auto` is resolved. */
+  parsers: number;
+}
