@@ -22,6 +22,8 @@ export interface EmbeddedOptions {
   folders?: string[];
   /** 0, the default, chooses a free one. */
   port?: number;
+  /** Told of every message at the instant it is there, however it came (`deliver`, APPEND). */
+  onDelivered?: (uid: number) => void;
 }
 
 export interface EmbeddedServer extends AsyncDisposable {
@@ -46,6 +48,13 @@ export async function startEmbeddedServer(options: EmbeddedOptions): Promise<Emb
     users: { [options.user]: { password: options.password } },
     storage: { INBOX: { uidvalidity: UIDVALIDITY }, '': { separator: '/', folders } },
   });
+  const { onDelivered } = options;
+  const append = hoodiecrow.appendMessage.bind(hoodiecrow);
+  hoodiecrow.appendMessage = (...parameters) => {
+    const appended = append(...parameters);
+    onDelivered?.(appended.message.uid);
+    return appended;
+  };
   const host = '127.0.0.1';
   const sockets = new Set<Socket>();
   hoodiecrow.server.on('connection', (socket: Socket) => {
