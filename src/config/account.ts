@@ -53,14 +53,16 @@ export function checkAccount(
   }
 
   const folders = (right<string[]>('folders') ?? []).map(canonicalFolder);
+  const seen = new Set<string>();
   for (const [index, folder] of folders.entries()) {
-    if (folders.indexOf(folder) < index) {
+    if (seen.has(folder)) {
       faults.push({
         path: [...path, 'folders', index],
         part: 'value',
         message: 'the same folder a second time',
       });
     }
+    seen.add(folder);
   }
   const rawMove = right<string | null>('after.move');
   const move = rawMove === null ? null : canonicalFolder(rawMove);

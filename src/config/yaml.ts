@@ -43,6 +43,7 @@ const SYNTAX: Readonly<Record<string, string>> = {
   MISSING_CHAR: 'something is missing here: a quote, a bracket, a comma or a colon',
   MULTIPLE_DOCS: 'only one document is allowed in the file',
   MULTILINE_IMPLICIT_KEY: 'a line without a colon',
+  RESOURCE_EXHAUSTION: 'nested too deeply',
   TAB_AS_INDENT: 'a tab as indentation (use spaces)',
   TAG_RESOLVE_FAILED: 'unknown tag (a value that begins with ! must be quoted)',
   UNEXPECTED_TOKEN: 'this does not belong here',
@@ -50,6 +51,8 @@ const SYNTAX: Readonly<Record<string, string>> = {
 
 /** Anchors are fine; more uses than this are a bomb. */
 const MAX_ALIASES = 100;
+/** One mistake makes the lines after it look wrong as well. */
+const MAX_SYNTAX_FAULTS = 10;
 
 /** Parses one document of YAML 1.2. Never throws. */
 export function parseYaml(text: string): ParsedYaml {
@@ -72,10 +75,12 @@ export function parseYaml(text: string): ParsedYaml {
     if ('empty' in documents) return { tree: null, faults: [], placeOf: () => null };
     const [document, second] = documents;
     if (document === undefined) return failed([]);
-    const faults = [...document.errors, ...document.warnings].map(({ code, pos }) => ({
-      message: `not YAML: ${SYNTAX[code] ?? code.toLowerCase().replaceAll('_', ' ')}`,
-      place: at(pos[0]),
-    }));
+    const faults = [...document.errors, ...document.warnings]
+      .slice(0, MAX_SYNTAX_FAULTS)
+      .map(({ code, pos }) => ({
+        message: `not YAML: ${SYNTAX[code] ?? code.toLowerCase().replaceAll('_', ' ')}`,
+        place: at(pos[0]),
+      }));
     if (second !== undefined) {
       faults.push({ message: `not YAML: ${SYNTAX.MULTIPLE_DOCS}`, place: at(second.range?.[0]) });
     }

@@ -1,0 +1,202 @@
+/** `status.json` and `mailboxes` in the state directory: what the daemon tells of itself, and reading it. */
+import { readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../clock.ts';
+import { printable } from '../escape.ts';
+import { isLocked } from './lock.ts';
+
+export type MailboxPhase = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
+
+/** Times are ISO 8601 in UTC. */
+export interface MailboxStatus {
+  account: string;
+  folder: string;
+  state: MailboxPhase;
+  healthy: boolean;
+  /** Why it is not healthy, or what it waits for; for a disk the system's own words. */
+  reason: string | null;
+  /** When `state` began. */
+  since: string;
+  /** When the server was last heard of. */
+  lastHeardAt: string | null;
+  lastPublishedAt: string | null;
+  /** Messages on the server since the start point, those of them in the ledger, and the difference; null before the first comparison. */
+  expected: number | null;
+  stored: number | null;
+  missing: number | null;
+  quarantined: number;
+}
+
+/** What the daemon writes, and what `status --json` prints. */
+export interface DaemonStatus {
+  /** DOWN: no daemon has the lock. UNKNOWN: one has, but has not told of itself for too long. */
+  state: 'RUNNING' | 'STOPPING' | 'DOWN' | 'UNKNOWN';
+  pid: number | null;
+  version: string | null;
+  startedAt: string | null;
+  mailboxes: MailboxStatus[];
+}
+
+/** Told at changes too, but not more often than this: a busy mailbox changes all the time. */
+const MIN_INTERVAL_MS = 1_000;
+const WRITE_EVERY_MS = 10_000;
+/** Three writes missed (the Contract). */
+const STALE_AFTER_MS = 30_000;
+/** With less than this left, nothing of ours fits. */
+const FULL_BELOW_BYTES = 64 * 1024;
+
+export interface StatusFile {
+  /** Something changed: written at once, or as soon as a second has passed since the last time. */
+  changed(): void;
+  /** Writes a last time. */
+  close(): Promise<void>;
+}
+
+export interface StatusFileOptions {
+  directory: string;
+  clock: Clock;
+  snapshot(): DaemonStatus;
+  /** Called at the first of several failures in a row; the file is tried again each time it is due. */
+  onError(error: unknown): void;
+}
+
+/** Writes both files now, every 10 s and at changes, one write at a time, each file as a whole by rename. */
+export function openStatusFile({ directory, clock, snapshot, onError }: StatusFileOptions): StatusFile {
+  let writing: Promise<void> | null = null;
+  let dirty = false;
+  let closed = false;
+  let failing = false;
+  let earliest = 0;
+  let cancel: () => void = () => undefined;
+
+  const write = async () => {
+    const status = snapshot();
+    try {
+      await replaceFile(join(directory, 'status.json'), `${JSON.stringify(status, null, 2)}\n`);
+      await replaceFile(join(directory, 'mailboxes'), mailboxLines(status.mailboxes));
+      failing = false;
+    } catch (error) {
+      if (!failing) onError(error);
+      failing = true;
+    }
+  };
+  const schedule = () => {
+    cancel();
+    if (closed) return;
+    const wait = dirty ? Math.max(0, earliest - clock.monotonic()) : WRITE_EVERY_MS;
+    cancel = clock.after(wait, () => void begin());
+  };
+  const begin = async () => {
+    dirty = false;
+    earliest = clock.monotonic() + MIN_INTERVAL_MS;
+    writing = write();
+    await writing;
+    writing = null;
+    schedule();
+  };
+
+  void begin();
+  return {
+    changed() {
+      if (dirty) return;
+      dirty = true;
+      if (writing === null) schedule();
+    },
+    async close() {
+      closed = true;
+      cancel();
+      await writing;
+      await write();
+    },
+  };
+}
+
+/** Not synced: after a power loss there is no daemon whose status it could be. */
+async function replaceFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.new`;
+  try {
+    await writeFile(temporary, content, { mode: 0o644 });
+    await rename(temporary, path);
+  } catch (error) {
+    // A part of it would take the last bytes of a full disk.
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** A line a mailbox: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. */
+export function mailboxLines(mailboxes: MailboxStatus[]): string {
+  return mailboxes
+    .map(({ account, folder, healthy, reason }) =>
+      [`${account}/${printable(folder)}`, healthy ? 'ok' : 'failing', printable(reason ?? '')].join('\t'),
+    )
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+export interface StatusReport {
+  status: DaemonStatus;
+  /** Why it is DOWN or UNKNOWN. */
+  reason: string | null;
+}
+
+/**
+ * What is known of the daemon of a state directory. `directories` are looked at for the cause where it
+ * does not tell of itself. Throws what `isLocked` throws.
+ */
+export async function readStatus(
+  stateDirectory: string,
+  directories: string[],
+  clock: Clock,
+): Promise<StatusReport> {
+  if (!isLocked(stateDirectory)) {
+    return { status: { ...NOTHING_KNOWN, state: 'DOWN' }, reason: 'no daemon is running' };
+  }
+  const file = join(stateDirectory, 'status.json');
+  const written = await readWritten(file);
+  const age = written === null ? null : clock.now() - written.at;
+  if (written !== null && age !== null && age <= STALE_AFTER_MS)
+    return { status: written.status, reason: null };
+
+  const told =
+    age === null ? 'has not told of itself' : `has not told of itself for ${Math.round(age / 1000)} s`;
+  const full = (
+    await Promise.all(directories.map(async (path) => ((await isFull(path)) ? path : null)))
+  ).filter((path) => path !== null);
+  const because = full.length === 0 ? '' : `; no space left in ${full.join(', ')}`;
+  return {
+    status: { ...(written?.status ?? NOTHING_KNOWN), state: 'UNKNOWN' },
+    reason: `a daemon is running but ${told}${because}`,
+  };
+}
+
+const NOTHING_KNOWN = { pid: null, version: null, startedAt: null, mailboxes: [] };
+
+async function readWritten(file: string): Promise<{ status: DaemonStatus; at: number } | null> {
+  try {
+    const [text, { mtimeMs }] = await Promise.all([readFile(file, 'utf8'), stat(file)]);
+    const status = JSON.parse(text) as DaemonStatus;
+    return Array.isArray(status?.mailboxes) ? { status, at: mtimeMs } : null;
+  } catch {
+    return null; // absent, unreadable or damaged: nothing is known
+  }
+}
+
+async function isFull(directory: string): Promise<boolean> {
+  try {
+    const { bavail, bsize, files, ffree } = await statfs(directory);
+    return bavail * bsize < FULL_BELOW_BYTES || (files > 0 && ffree === 0);
+  } catch {
+    return false; // not there: another check's matter
+  }
+}
+
+/** Each mailbox that is not healthy, and why. */
+export function unhealthy(status: DaemonStatus): { mailbox: string; reason: string }[] {
+  return status.mailboxes
+    .filter(({ healthy }) => !healthy)
+    .map(({ account, folder, state, reason }) => ({
+      mailbox: `${account}/${folder}`,
+      reason: reason ?? state,
+    }));
+}
