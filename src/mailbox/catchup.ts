@@ -1,0 +1,48 @@
+/** New mail: every UID above `scannedThrough`, whatever woke us. */
+import { fetchMessages } from './fetching.ts';
+import { holding, type Session } from './session.ts';
+import { searchWindows, WINDOW } from './windows.ts';
+
+/**
+ * Fetches what is new and advances `scannedThrough` over it. EXISTS carries no UID and says nothing that
+ * SEARCH does not (RFC 3501 §7.3.1), so this asks afresh each time.
+ */
+export async function catchUp(session: Session): Promise<void> {
+  const { connection, selected } = session;
+  connection.takeNews();
+  // All but what arrived since SELECT, in windows where it is much; then that, without an upper end.
+  if (selected.exists > WINDOW) {
+    const top = selected.uidNext > 0 ? selected.uidNext - 1 : await connection.highestUid();
+    const bounds = { low: session.scannedThrough + 1, high: top - 1, exists: selected.exists };
+    for await (const window of searchWindows(connection, bounds)) {
+      await fetchNew(session, window.low, window.high, window.uids);
+      await advance(session, window.high);
+    }
+  }
+  const low = session.scannedThrough + 1;
+  const uids = await connection.search(low, null);
+  const high = uids.at(-1);
+  if (high === undefined) return;
+  await fetchNew(session, low, high, uids);
+  await advance(session, high);
+}
+
+async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<void> {
+  const { ledger, epoch, limits, tally } = session;
+  if (listed.length === 0) return;
+  const handled = new Set(
+    await holding(
+      ledger.handled(epoch.id, low, high, { messageBytes: limits.messageBytes, retryUnfetchable: false }),
+    ),
+  );
+  const fresh = listed.filter((uid) => !handled.has(uid));
+  tally.arrived(fresh.length);
+  await fetchMessages(session, fresh, { lane: 'arrivals' });
+}
+
+/** Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. */
+async function advance(session: Session, through: number): Promise<void> {
+  if (through <= session.scannedThrough) return;
+  await holding(session.ledger.advance(session.epoch.id, through));
+  session.scannedThrough = through;
+}

@@ -1,0 +1,213 @@
+/** Turns whatever IMAP, TLS, DNS and sockets throw into a MailwatchdError that says what to do. */
+import { type ErrorCode, MailwatchdError } from '../errors.ts';
+import { printable } from '../escape.ts';
+
+/** What is known of a connection when something on it failed. */
+export interface FaultContext {
+  /** `host:port`, for the operator. */
+  where: string;
+  host: string;
+  /** Text of the server's BYE (RFC 3501 §7.1.5), where it sent one. */
+  bye: string | undefined;
+  /** Texts that must not appear anywhere, such as the password and what SASL makes of it. */
+  secrets: string[];
+}
+
+/** The properties that imapflow, node:tls and node:net put on their errors. */
+interface ThrownError {
+  code?: unknown;
+  message?: unknown;
+  reason?: unknown;
+  authenticationFailed?: unknown;
+  tlsFailed?: unknown;
+  responseStatus?: unknown;
+  responseText?: unknown;
+  serverResponseCode?: unknown;
+  response?: unknown;
+}
+
+/** RFC 5530 §3 and what providers say in words: not now, but later. None of these means wrong credentials. */
+const LATER_CODES = new Set(['UNAVAILABLE', 'LIMIT', 'INUSE', 'SERVERBUG', 'OVERQUOTA', 'THROTTLED']);
+const LATER_WORDS =
+  /too many|try again|temporar|throttl|rate.?limit|exceeded.*(limit|connection)|(limit|connection).*exceeded|not available|unavailable|overload|busy|internal (server )?error|server error|maximum number|quota exceeded/i;
+const APP_PASSWORD_WORDS =
+  /application.?specific|app.?specific|app password|application password|authorization code|third.?party/i;
+const BASIC_DISABLED_WORDS =
+  /basic ?auth|BasicAuthBlocked|basic authentication is (disabled|blocked)|LogonDenied-BasicAuth/i;
+const LOGIN_DISABLED_WORDS =
+  /login.{0,20}(disabled|not (allowed|permitted))|plaintext|disabled.{0,40}(ssl|tls)|privacyrequired/i;
+/** Hosts of providers that take no account password, whatever the words of their refusal. */
+const MICROSOFT_HOSTS =
+  /(^|\.)(outlook\.office365\.com|outlook\.office\.com|imap-mail\.outlook\.com|partner\.outlook\.cn)$/i;
+const APP_PASSWORD_HOSTS = /(^|\.)(imap\.mail\.yahoo\.com|imap\.mail\.me\.com|imap\.aol\.com)$/i;
+
+const UNKNOWN_ISSUER = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'CERT_UNTRUSTED',
+  'INVALID_CA',
+]);
+const EXPIRED = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
+const NOT_FOUND = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_NODATA', 'EAI_NONAME', 'EAI_FAIL']);
+const REFUSED = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'EADDRNOTAVAIL',
+  'EACCES',
+  'EPERM',
+]);
+/** The parser's limits and what only a broken or hostile server causes. */
+const PROTOCOL = new Set([
+  'LineTooLarge',
+  'LiteralTooLarge',
+  'ResponseTooLarge',
+  'TooManyTokens',
+  'TooManyResponses',
+  'UnexpectedTag',
+  'MissingTag',
+  'InvalidResponse',
+  'ResponseProcessingFailed',
+  'STARTTLS_INJECTION',
+  'MAX_IMAP_NESTING_REACHED',
+]);
+const TIMED_OUT = new Set([
+  'CONNECT_TIMEOUT',
+  'GREETING_TIMEOUT',
+  'UPGRADE_TIMEOUT',
+  'ETIMEOUT',
+  'ETIMEDOUT',
+]);
+
+/** The error with its code, place, the server's words and what to do; a MailwatchdError passes unchanged. */
+export function fault(thrown: unknown, context: FaultContext): MailwatchdError {
+  if (thrown instanceof MailwatchdError) return thrown;
+  const error = (typeof thrown === 'object' && thrown !== null ? thrown : { message: thrown }) as ThrownError;
+  const { code, remedy, detail } = classify(error, context);
+  // The thrown error is no `cause`: imapflow's carries the whole command and the server's raw answer.
+  return new MailwatchdError(code, {
+    where: context.where,
+    detail: conceal(detail, context.secrets),
+    ...(remedy !== undefined && { remedy }),
+  });
+}
+
+/** Text of a server made fit to print, with every secret taken out. */
+export function conceal(text: string, secrets: string[]): string {
+  const clean = secrets
+    .filter((secret) => secret !== '')
+    .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);
+  return printable(clean);
+}
+
+interface Classified {
+  code: ErrorCode;
+  detail: string;
+  remedy?: string;
+}
+
+function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
+  const code = text(error.code);
+  const words = text(error.responseText) || text(error.response) || text(error.reason) || text(error.message);
+  // Only a tagged refusal of LOGIN or AUTHENTICATE is about credentials; a BYE or a timeout meanwhile is not.
+  if (error.authenticationFailed === true) return refusedLogin(words, text(error.serverResponseCode), host);
+
+  if (NOT_FOUND.has(code))
+    return {
+      code: 'HOST_NOT_FOUND',
+      detail: `no address for ${host} (${code})`,
+      remedy: 'check the spelling of `host` and the name server',
+    };
+  if (REFUSED.has(code))
+    return {
+      code: 'CONNECTION_REFUSED',
+      detail: `the connection was refused (${code})`,
+      remedy: 'check `port` and that no firewall stands between',
+    };
+  if (EXPIRED.has(code))
+    return {
+      code: 'TLS_EXPIRED',
+      detail:
+        code === 'CERT_HAS_EXPIRED'
+          ? "the server's certificate has expired"
+          : "the server's certificate is not valid yet",
+      remedy: "check this machine's clock, or have the server's certificate renewed",
+    };
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return {
+      code: 'TLS_WRONG_HOST',
+      detail: text(error.reason) || text(error.message),
+      remedy: 'put the name that the certificate carries under `host`',
+    };
+  if (UNKNOWN_ISSUER.has(code))
+    return {
+      code: 'TLS_UNKNOWN_ISSUER',
+      detail: `the server's certificate is signed by an unknown issuer (${code})`,
+      remedy: "put the issuer's certificate (PEM) into a file and name it under `ca:`",
+    };
+  if (error.tlsFailed === true && /STARTTLS/.test(words) && code === '')
+    return {
+      code: 'STARTTLS_MISSING',
+      detail: words,
+      remedy: 'use `security: tls` with port 993, or have STARTTLS switched on',
+    };
+  if (error.tlsFailed === true || /^(ERR_SSL|ERR_TLS|EPROTO|CERT_|HOSTNAME_MISMATCH)/.test(code))
+    return {
+      code: 'TLS_FAILED',
+      detail: `the TLS handshake failed (${code || words})`,
+      remedy: 'check that `security` fits `port`: 993 is tls, 143 is starttls',
+    };
+  if (PROTOCOL.has(code) || code.startsWith('ParserError'))
+    return { code: 'SERVER_PROTOCOL', detail: `${text(error.message)} (${code})` };
+  if (TIMED_OUT.has(code)) return { code: 'OPERATION_TIMED_OUT', detail: text(error.message) };
+  if (bye !== undefined || text(error.reason) !== '')
+    return { code: 'SERVER_UNAVAILABLE', detail: `the server said goodbye: ${bye ?? text(error.reason)}` };
+  if (code === 'ETHROTTLE') return { code: 'SERVER_UNAVAILABLE', detail: words };
+  const status = text(error.responseStatus);
+  if (status !== '') {
+    const later = LATER_CODES.has(text(error.serverResponseCode)) || LATER_WORDS.test(words);
+    return { code: later ? 'SERVER_UNAVAILABLE' : 'SERVER_REFUSED', detail: `${status} ${words}` };
+  }
+  if (code === 'ClosedAfterConnectText' || code === 'ClosedAfterConnectTLS')
+    return {
+      code: 'CONNECTION_LOST',
+      detail: 'the server closed the connection before it was ready',
+      remedy: 'check that `security` fits `port`: 993 is tls, 143 is starttls',
+    };
+  return { code: 'CONNECTION_LOST', detail: code === '' ? words : `${words} (${code})` };
+}
+
+function refusedLogin(words: string, responseCode: string, host: string): Classified {
+  if (LATER_CODES.has(responseCode) || (responseCode !== 'AUTHENTICATIONFAILED' && LATER_WORDS.test(words)))
+    return { code: 'SERVER_UNAVAILABLE', detail: `login refused for now: ${words}` };
+  if (APP_PASSWORD_WORDS.test(words) || (APP_PASSWORD_HOSTS.test(host) && responseCode !== 'PRIVACYREQUIRED'))
+    return {
+      code: 'AUTH_APP_PASSWORD',
+      detail: words,
+      remedy: "make an application password in the provider's account settings and configure that",
+    };
+  if (BASIC_DISABLED_WORDS.test(words) || MICROSOFT_HOSTS.test(host))
+    return {
+      code: 'AUTH_BASIC_DISABLED',
+      detail: words,
+      remedy:
+        'Microsoft 365 takes OAuth2 only; ask its administrator, or let the mail be forwarded to another mailbox',
+    };
+  if (
+    responseCode === 'PRIVACYREQUIRED' ||
+    LOGIN_DISABLED_WORDS.test(words) ||
+    /no matching authentication|unsupported authentication/i.test(words)
+  )
+    return {
+      code: 'AUTH_LOGIN_DISABLED',
+      detail: words,
+      remedy: 'use `security: tls` or `starttls`, and check that the server allows login by password',
+    };
+  return { code: 'AUTH_FAILED', detail: words, remedy: 'check `user` and `password`' };
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');

@@ -1,0 +1,348 @@
+/** Fetches messages by UID and hands them in: sizes first, then ranges by bytes, then what was left out. */
+import { rm } from 'node:fs/promises';
+import { MailwatchdError } from '../errors.ts';
+import type { MessageMetadata } from '../model.ts';
+import { Stopped } from './connection.ts';
+import { compareWithEarlier } from './epoch.ts';
+import { download, fetchHeader, headerOf } from './large.ts';
+import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength } from './ranges.ts';
+import { Held, holding, type Lane, messageError, reserve, type Session } from './session.ts';
+
+/** Messages whose sizes are asked for at once: two full ranges, so that memory holds few of them. */
+const SLICE = 2 * MAX_IN_FLIGHT;
+/** A message that fails so often alone is left aside, so that the rest goes on. */
+const ATTEMPTS_ALONE = 3;
+/** Runs of the daemon that died with a message alone in work before it is no longer fetched whole, or at all. */
+const DEATHS_UNTIL_HEADER_ONLY = 3;
+const DEATHS_UNTIL_UNTOUCHED = 4;
+/** How much a range may exceed the sizes that were told: line ends that a server counts once, and framing. */
+const SIZE_TOLERANCE = { factor: 1.1, bytes: 1024 * 1024 };
+
+export interface FetchOptions {
+  lane: Lane;
+  /** INTERNALDATE (ms) before which a message is too old to be wanted. */
+  since?: number;
+  /** Called before each range: the place where new mail goes before back-fill. */
+  between?: () => Promise<void>;
+}
+
+/**
+ * Fetches the messages with these UIDs, ascending, and resolves when each is stored, quarantined, gone or
+ * unfetchable. Throws `Held` where one cannot be stored, `Stopped`, or the connection's error.
+ */
+export async function fetchMessages(
+  session: Session,
+  uids: readonly number[],
+  options: FetchOptions,
+): Promise<void> {
+  const { memory } = session;
+  for (let from = 0, count = 0; from < uids.length; from += count) {
+    await options.between?.();
+    count = memory.rangeLimit < MAX_IN_FLIGHT ? memory.rangeLimit : SLICE;
+    const described = await describe(session, uids.slice(from, from + count));
+    const wanted = await withoutKnown(session, withoutTooOld(session, described, options.since));
+    for (const suspect of wanted.splice(0, memory.suspects[options.lane])) {
+      await fetchAlone(session, suspect);
+      memory.suspects[options.lane]--;
+    }
+    await fetchRanges(session, wanted, options.between);
+  }
+  await session.flight.land();
+}
+
+/** Metadata of each message, in order; those gone meanwhile are dropped. What a server leaves out is asked for alone. */
+async function describe(session: Session, uids: readonly number[]): Promise<MessageMetadata[]> {
+  const { tally } = session;
+  const rows = await askMetadata(session, uids);
+  const missing = uids.filter((uid) => !rows.has(uid));
+  const present = await stillThere(session, missing);
+  for (const uid of missing) {
+    if (!present.has(uid)) {
+      tally.dropped();
+      continue;
+    }
+    for (let attempt = 1; attempt <= ATTEMPTS_ALONE && !rows.has(uid); attempt++) {
+      for (const row of (await askMetadata(session, [uid])).values()) rows.set(uid, row);
+    }
+    if (!rows.has(uid)) await giveUp(session, unknown(session, uid));
+  }
+  return uids.flatMap((uid) => rows.get(uid) ?? []);
+}
+
+async function askMetadata(session: Session, uids: readonly number[]): Promise<Map<number, MessageMetadata>> {
+  try {
+    return await session.connection.metadata(uids, { messageId: session.epoch.changedAt !== null });
+  } catch (error) {
+    if (error instanceof Stopped) throw error;
+    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
+      await narrow(
+        session,
+        uids.map((uid) => unknown(session, uid)),
+      );
+      throw error;
+    }
+    if (uids.length === 1) return new Map();
+    const rows = new Map<number, MessageMetadata>();
+    for (const half of halves(uids)) for (const row of await askMetadata(session, half)) rows.set(...row);
+    return rows;
+  }
+}
+
+/** A message of which the server tells nothing. */
+const unknown = ({ clock }: Session, uid: number): MessageMetadata => ({
+  uid,
+  size: 0,
+  internalDate: clock.now(),
+  flags: [],
+});
+
+function withoutTooOld(session: Session, messages: MessageMetadata[], since = 0): MessageMetadata[] {
+  return messages.filter(({ uid, internalDate }) => {
+    if (internalDate >= since) return true;
+    session.memory.tooOld.add(uid);
+    session.tally.dropped();
+    return false;
+  });
+}
+
+/** In a later epoch, messages from before the change may be known by another UID. */
+async function withoutKnown(session: Session, messages: MessageMetadata[]): Promise<MessageMetadata[]> {
+  const { changedAt } = session.epoch;
+  if (changedAt === null) return messages;
+  const old = messages.filter(
+    ({ uid, internalDate }) => internalDate < changedAt && !session.memory.unmatched.has(uid),
+  );
+  if (old.length === 0) return messages;
+  const known = await compareWithEarlier(session, old);
+  for (const _ of known) session.tally.stored(false);
+  return messages.filter(({ uid }) => !known.has(uid));
+}
+
+async function fetchRanges(
+  session: Session,
+  messages: readonly MessageMetadata[],
+  between: FetchOptions['between'],
+): Promise<void> {
+  const { memory } = session;
+  /** Parts of ranges that did not come whole. */
+  const again: MessageMetadata[][] = [];
+  let next = 0;
+  while (again.length > 0 || next < messages.length) {
+    if (session.signal.aborted) throw new Stopped();
+    await between?.();
+    let range = again.pop();
+    if (range === undefined) {
+      const limit = memory.cautious ? 1 : memory.rangeLimit;
+      range = messages.slice(next, next + rangeLength(messages, next, limit));
+      next += range.length;
+    }
+    const left = await fetchRange(session, range);
+    if (left.length === 0) continue;
+    if (range.length === 1) await failedAlone(session, range[0] as MessageMetadata, left, again);
+    else again.push(...halves(left).reverse());
+  }
+}
+
+async function failedAlone(
+  session: Session,
+  message: MessageMetadata,
+  left: MessageMetadata[],
+  again: MessageMetadata[][],
+): Promise<void> {
+  if (countFailure(session, message.uid) < ATTEMPTS_ALONE) again.push(left);
+  else await giveUp(session, message);
+}
+
+function countFailure({ memory }: Session, uid: number): number {
+  const failures = (memory.failures.get(uid) ?? 0) + 1;
+  memory.failures.set(uid, failures);
+  return failures;
+}
+
+/** Leaves a message aside until a later reconciliation, which tries it once. */
+async function giveUp(session: Session, message: MessageMetadata): Promise<void> {
+  const { memory, clock, ledger, epoch, log } = session;
+  const error = messageError(session, message.uid, 'MESSAGE_UNFETCHABLE');
+  memory.failures.set(message.uid, ATTEMPTS_ALONE - 1);
+  memory.unfetchable.set(message.uid, clock.monotonic());
+  log.warn('unfetchable', { uid: message.uid, size: message.size });
+  await holding(ledger.recordUnfetchable(epoch.id, message, error));
+}
+
+/** Fetches one range; returns the messages that did not come although the server still has them. */
+async function fetchRange(session: Session, range: MessageMetadata[]): Promise<MessageMetadata[]> {
+  const { flight, memory, tally } = session;
+  await flight.room(range.length, memory.cautious ? 1 : MAX_IN_FLIGHT);
+  const first = range[0] as MessageMetadata;
+  const tooLarge = first.size > session.limits.messageBytes;
+  const release = await reserve(session, tooLarge ? 0 : range.reduce((bytes, { size }) => bytes + size, 0));
+  const landed: Promise<void>[] = [];
+  let left: MessageMetadata[];
+  try {
+    left = await take(session, range, (message) => {
+      flight.launch(message);
+      landed.push(message);
+    });
+  } finally {
+    void Promise.allSettled(landed).then(release);
+  }
+  if (memory.cautious) {
+    // The one message got through, or none does: `land` throws what it failed with.
+    await flight.land();
+    if (landed.length > 0) memory.cautious = false;
+  }
+  if (left.length === 0) {
+    for (const { uid } of range) memory.failures.delete(uid);
+    memory.rangeLimit = Math.min(MAX_IN_FLIGHT, memory.rangeLimit * 2);
+    return left;
+  }
+  const present = await stillThere(
+    session,
+    left.map(({ uid }) => uid),
+  );
+  for (const { uid } of left) if (!present.has(uid)) tally.dropped();
+  return left.filter(({ uid }) => present.has(uid));
+}
+
+/** Gets a range from the server in the way its size asks for; returns what did not come. */
+async function take(
+  session: Session,
+  range: MessageMetadata[],
+  launch: (message: Promise<void>) => void,
+): Promise<MessageMetadata[]> {
+  const first = range[0] as MessageMetadata;
+  try {
+    if (first.size > session.limits.messageBytes)
+      return (await quarantineTooLarge(session, first)) ? [] : range;
+    if (first.size > LARGE_MESSAGE_BYTES) return (await takeLarge(session, first, launch)) ? [] : range;
+    return await takeSmall(session, range, launch);
+  } catch (error) {
+    if (error instanceof Stopped || error instanceof Held) throw error;
+    // The server refused, but goes on: what is left is asked for in halves.
+    if (error instanceof MailwatchdError && error.code === 'SERVER_REFUSED') return range;
+    if (error instanceof MailwatchdError && error.code === 'FETCH_INCOMPLETE') return range;
+    await narrow(session, range);
+    throw error;
+  }
+}
+
+async function takeSmall(
+  session: Session,
+  range: MessageMetadata[],
+  launch: (message: Promise<void>) => void,
+): Promise<MessageMetadata[]> {
+  const left = new Map(range.map((message) => [message.uid, message]));
+  const bytes = range.reduce((sum, { size }) => sum + size, 0);
+  const most = bytes * SIZE_TOLERANCE.factor + SIZE_TOLERANCE.bytes;
+  try {
+    await session.connection.fetchSources([...left.keys()], most, (uid, source) => {
+      const message = left.get(uid) as MessageMetadata;
+      left.delete(uid);
+      launch(handIn(session, message, source));
+    });
+  } catch (error) {
+    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) throw error;
+  }
+  return [...left.values()];
+}
+
+/** Hands a message in; resolves when it is published or quarantined. */
+async function handIn(
+  session: Session,
+  message: MessageMetadata,
+  source: Buffer | { file: string },
+): Promise<void> {
+  const { intake, epoch, tally, limits } = session;
+  if (Buffer.isBuffer(source) && source.length > limits.messageBytes) {
+    await refuse(session, { ...message, size: source.length }, headerOf(source));
+    return;
+  }
+  await holding(intake.accept({ ...message, epoch, source }));
+  tally.stored(true);
+}
+
+async function takeLarge(
+  session: Session,
+  message: MessageMetadata,
+  launch: (message: Promise<void>) => void,
+): Promise<boolean> {
+  const path = session.intake.downloadPath(session.epoch, message.uid);
+  const result = await download(session, message, path);
+  if (result === 'missing') return false;
+  if (result === 'too-large') {
+    const size = Math.max(message.size, session.limits.messageBytes + 1);
+    return quarantineTooLarge(session, { ...message, size });
+  }
+  launch(handIn(session, message, { file: path }).finally(() => rm(path, { force: true })));
+  return true;
+}
+
+/** False where the server does not even give the header. */
+async function quarantineTooLarge(session: Session, message: MessageMetadata): Promise<boolean> {
+  const header = await fetchHeader(session, message.uid);
+  if (header === null) return false;
+  await refuse(session, message, header);
+  return true;
+}
+
+async function refuse(session: Session, message: MessageMetadata, header: Buffer): Promise<void> {
+  const { messageBytes } = session.limits;
+  const detail = `${message.size} bytes, limits.messageBytes is ${messageBytes}`;
+  const error = messageError(session, message.uid, 'MESSAGE_TOO_LARGE', detail);
+  await holding(session.intake.quarantineUnread(session.epoch, message, header, error));
+  session.tally.stored(false);
+}
+
+/** A FETCH ended its connection: the next one asks for less, and a message that did so alone three times is left aside. */
+async function narrow(session: Session, range: MessageMetadata[]): Promise<void> {
+  const { memory } = session;
+  memory.narrowed = true;
+  if (range.length > 1) {
+    memory.rangeLimit = Math.max(1, Math.floor(range.length / 2));
+    return;
+  }
+  const message = range[0] as MessageMetadata;
+  if (countFailure(session, message.uid) < ATTEMPTS_ALONE) return;
+  await giveUp(session, message);
+}
+
+/**
+ * One message with nothing else in work in the whole process, so that, should the daemon die, it is known
+ * what died with it. The attempt is committed before it begins.
+ */
+async function fetchAlone(session: Session, message: MessageMetadata): Promise<void> {
+  const { ledger, intake, epoch, flight, tally } = session;
+  await flight.land();
+  const release = await reserve(session, message.size, true);
+  try {
+    const deaths = await holding(ledger.beginAlone(epoch.id, message.uid));
+    if (deaths >= DEATHS_UNTIL_HEADER_ONLY) {
+      const untouched = Buffer.alloc(0);
+      const header =
+        deaths >= DEATHS_UNTIL_UNTOUCHED
+          ? untouched
+          : ((await fetchHeader(session, message.uid)) ?? untouched);
+      const error = messageError(session, message.uid, 'DAEMON_KILLED');
+      await holding(intake.quarantineUnread(epoch, message, header, error));
+      tally.stored(false);
+      return;
+    }
+    // In the common way, but for the reservation, which is held already.
+    await fetchRanges(
+      {
+        ...session,
+        intake: { ...intake, reserve: async () => () => undefined },
+      },
+      [message],
+      undefined,
+    );
+    await flight.land();
+  } finally {
+    release();
+  }
+}
+
+/** Which of these UIDs the server still has. */
+async function stillThere(session: Session, uids: readonly number[]): Promise<Set<number>> {
+  return uids.length === 0 ? new Set() : new Set(await session.connection.existing(uids));
+}

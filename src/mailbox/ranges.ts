@@ -1,0 +1,64 @@
+/** Plans what one FETCH asks for: ranges by bytes and count, and UID lists as short sequence sets. */
+import type { MessageMetadata } from '../model.ts';
+
+/** At most so many of one mailbox are between FETCH and the ledger: the suspects after a crash (docs/reliability.md). */
+export const MAX_IN_FLIGHT = 256;
+/**
+ * Bytes of one FETCH: large enough that a round trip is nothing beside it, small enough that several
+ * mailboxes fit into limits.inFlightBytes.
+ */
+export const RANGE_BYTES = 4 * 1024 * 1024;
+/**
+ * Larger messages are downloaded in pieces to a file, so that no mailbox holds one in memory. Not more
+ * than RANGE_BYTES: whatever is fetched in a range fits one.
+ */
+export const LARGE_MESSAGE_BYTES = RANGE_BYTES;
+
+/**
+ * How many of the messages that begin at `from` one FETCH asks for: at most `maxMessages` and `maxBytes`,
+ * at least one. What is larger than LARGE_MESSAGE_BYTES stands alone.
+ */
+export function rangeLength(
+  messages: readonly Pick<MessageMetadata, 'size'>[],
+  from: number,
+  maxMessages: number,
+  maxBytes = RANGE_BYTES,
+): number {
+  let bytes = 0;
+  let length = 0;
+  for (let at = from; at < messages.length && length < maxMessages; at++) {
+    const { size } = messages[at] as Pick<MessageMetadata, 'size'>;
+    bytes += size;
+    if (length > 0 && (bytes > maxBytes || size > LARGE_MESSAGE_BYTES)) break;
+    length++;
+    if (size > LARGE_MESSAGE_BYTES) break;
+  }
+  return length;
+}
+
+/** Both halves of a range whose FETCH did not give everything; each is asked for by itself. */
+export function halves<Message>(range: readonly Message[]): Message[][] {
+  const middle = Math.ceil(range.length / 2);
+  return [range.slice(0, middle), range.slice(middle)].filter((half) => half.length > 0);
+}
+
+/** Ascending UIDs as a sequence set (RFC 3501 §9): `1:3,7`. */
+export function sequenceSet(uids: readonly number[]): string {
+  const parts: string[] = [];
+  let first: number | undefined;
+  let last: number | undefined;
+  const close = () => {
+    if (first !== undefined) parts.push(first === last ? `${first}` : `${first}:${last}`);
+  };
+  for (const uid of uids) {
+    if (last !== undefined && uid === last + 1) {
+      last = uid;
+      continue;
+    }
+    close();
+    first = uid;
+    last = uid;
+  }
+  close();
+  return parts.join(',');
+}

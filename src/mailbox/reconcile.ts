@@ -1,0 +1,67 @@
+/** Compares all of the server's UIDs since the start point with the ledger's and fetches what is missing: the back-fill, too. */
+import { catchUp } from './catchup.ts';
+import { fetchMessages } from './fetching.ts';
+import { backfillSince, holding, type Session } from './session.ts';
+import { searchWindows } from './windows.ts';
+
+/**
+ * Counts `expected / stored / missing` and fetches the missing ones, in UID order; new mail goes first.
+ * Runs after a catch-up: above `scannedThrough` it does not look.
+ */
+export async function reconcile(session: Session): Promise<void> {
+  const { epoch, tally } = session;
+  const since = backfillSince(epoch);
+  const backfill = since === null ? [] : await findMissing(session, 1, epoch.firstUidNext - 1, since);
+  const arrivals = await findMissing(session, epoch.firstUidNext, session.scannedThrough);
+  const lists = [...(Array.isArray(backfill) ? [] : [backfill]), arrivals];
+  tally.counted(
+    lists.reduce((sum, { expected }) => sum + expected, 0),
+    lists.reduce((sum, { expected, missing }) => sum + expected - missing.length, 0),
+  );
+  const between = async () => {
+    if (session.connection.hasNews()) await catchUp(session);
+  };
+  await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });
+  if (since !== null && !Array.isArray(backfill))
+    await fetchMessages(session, retryable(session, backfill.missing), { lane: 'backfill', since, between });
+}
+
+interface Found {
+  expected: number;
+  missing: number[];
+}
+
+async function findMissing(session: Session, low: number, high: number, since?: number): Promise<Found> {
+  const { connection, epoch, ledger, memory, limits, selected } = session;
+  const found: Found = { expected: 0, missing: [] };
+  if (high < low) return found;
+  const bounds = { low, high, exists: selected.exists, ...(since !== undefined && { since }) };
+  for await (const window of searchWindows(connection, bounds)) {
+    const handled = new Set(
+      await holding(
+        ledger.handled(epoch.id, window.low, window.high, {
+          messageBytes: limits.messageBytes,
+          retryUnfetchable: true,
+        }),
+      ),
+    );
+    for (const uid of window.uids) {
+      if (handled.has(uid)) {
+        found.expected++;
+      } else if (!memory.tooOld.has(uid)) {
+        found.expected++;
+        found.missing.push(uid);
+      }
+    }
+  }
+  return found;
+}
+
+/** Without those found unfetchable a moment ago: one that ends its connection must not do so at every reconnect. */
+function retryable({ memory, clock, reconcileEvery }: Session, uids: number[]): number[] {
+  const now = clock.monotonic();
+  return uids.filter((uid) => {
+    const failedAt = memory.unfetchable.get(uid);
+    return failedAt === undefined || now - failedAt >= reconcileEvery;
+  });
+}

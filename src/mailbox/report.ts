@@ -1,0 +1,127 @@
+/** What a mailbox tells of itself: state, health, count; and the log lines of its changes. */
+import type { Clock } from '../clock.ts';
+import type { MailwatchdError } from '../errors.ts';
+import type { Log } from '../logging.ts';
+import type { Mailbox } from '../model.ts';
+import { Held, type Tally } from './session.ts';
+
+export type MailboxState = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
+
+/** Times are milliseconds since the epoch. */
+export interface MailboxReport extends Mailbox {
+  state: MailboxState;
+  healthy: boolean;
+  /** Why it is not healthy, or what was the last trouble while it reconnects; null where all is well. */
+  reason: string | null;
+  /** Since when it is in this state. */
+  since: number;
+  /** When the server was heard last. */
+  lastHeardAt: number | null;
+  lastPublishedAt: number | null;
+  /** Messages on the server since the start point. */
+  expected: number;
+  /** Of these, those that are published, in quarantine or known from an earlier epoch. */
+  stored: number;
+  missing: number;
+}
+
+/** A connection lost for less is routine: the mailbox reconnects and stays healthy. */
+const ROUTINE_FAILURES = 3;
+
+export interface Reporter {
+  report(): MailboxReport;
+  tally: Tally;
+  state(state: MailboxState): void;
+  heard(at: number): void;
+  /** The `failures`-th failure in a row. */
+  failed(error: MailwatchdError, failures: number): void;
+  holding(error: MailwatchdError): void;
+  /** What a message in flight failed with while the connection ended. */
+  notStored(error: unknown): void;
+  /** A sync completed, but for what an after-action may lack. */
+  synced(fault: MailwatchdError | null): void;
+  stopped(): void;
+}
+
+/** `onChange` hears of every change, at any rate: whoever listens paces himself. */
+export function createReporter(
+  mailbox: Mailbox,
+  clock: Clock,
+  log: Log,
+  onChange: (report: MailboxReport) => void,
+): Reporter {
+  let current: MailboxReport = {
+    ...mailbox,
+    state: 'connecting',
+    healthy: true,
+    reason: null,
+    since: clock.now(),
+    lastHeardAt: null,
+    lastPublishedAt: null,
+    expected: 0,
+    stored: 0,
+    missing: 0,
+  };
+  let troubleAt: number | null = null;
+  let fault: string | null = null;
+
+  function change(changes: Partial<MailboxReport>): void {
+    const since =
+      changes.state !== undefined && changes.state !== current.state ? clock.now() : current.since;
+    const next = { ...current, ...changes, since };
+    next.missing = Math.max(0, next.expected - next.stored);
+    current = next;
+    onChange(next);
+  }
+
+  /** One line for a change, not for each try. */
+  function trouble(event: string, error: MailwatchdError): void {
+    const first = troubleAt === null || current.reason !== error.message;
+    troubleAt ??= clock.monotonic();
+    log[first ? 'warn' : 'debug'](event, { code: error.code, reason: error.message });
+  }
+
+  return {
+    report: () => current,
+    tally: {
+      counted: (expected, stored) => change({ expected, stored }),
+      arrived: (count) => count > 0 && change({ expected: current.expected + count }),
+      stored: (published) =>
+        change({ stored: current.stored + 1, ...(published && { lastPublishedAt: clock.now() }) }),
+      dropped: () => change({ expected: Math.max(0, current.expected - 1) }),
+    },
+    state(state) {
+      // Trouble shows until a sync has completed.
+      if (troubleAt !== null && (current.state === 'failing' || current.state === 'holding')) return;
+      if (state !== current.state) change({ state });
+    },
+    heard: (at) => change({ lastHeardAt: at }),
+    failed(error, failures) {
+      const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;
+      trouble(failing ? 'mailbox_failing' : 'connection_lost', error);
+      change({
+        state: failing ? 'failing' : 'connecting',
+        healthy: current.healthy && !failing,
+        reason: error.message,
+      });
+    },
+    holding(error) {
+      trouble('mailbox_holding', error);
+      change({ state: 'holding', healthy: false, reason: error.message });
+    },
+    notStored(error) {
+      const reason = error instanceof Held ? error.error.message : String(error);
+      log.warn('not_stored', { reason });
+    },
+    synced(found) {
+      if (troubleAt !== null)
+        log.info('recovered', { milliseconds: Math.round(clock.monotonic() - troubleAt) });
+      troubleAt = null;
+      if (found !== null && found.message !== fault)
+        log.warn('after_failed', { code: found.code, reason: found.message });
+      fault = found?.message ?? null;
+      change({ state: 'syncing', healthy: found === null, reason: fault });
+    },
+    stopped: () => log.debug('mailbox_stopped', {}),
+  };
+}

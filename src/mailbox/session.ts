@@ -1,0 +1,134 @@
+/** What the steps of a mailbox share: its connection and epoch, what it remembers between connections, its count. */
+import type { Clock } from '../clock.ts';
+import { MailwatchdError, toMailwatchdError } from '../errors.ts';
+import type { Log } from '../logging.ts';
+import type { Epoch } from '../model.ts';
+import type { Intake, MailboxLedger } from '../ports.ts';
+import { type Connection, type Selected, Stopped } from './connection.ts';
+import type { Flight } from './flight.ts';
+import { MAX_IN_FLIGHT } from './ranges.ts';
+
+/** New mail, and what was there at the epoch's first opening. */
+export type Lane = 'arrivals' | 'backfill';
+
+/** What a mailbox remembers between connections. Nothing in it decides what is published: the ledger does. */
+export interface Memory {
+  epochId: number | null;
+  /** Messages that one FETCH asks for: halved when a FETCH ends the connection, doubled by each that works. */
+  rangeLimit: number;
+  /** How often a UID failed alone. */
+  failures: Map<number, number>;
+  /** When a UID was found unfetchable, monotonic ms: its next try waits for a reconciliation by time. */
+  unfetchable: Map<number, number>;
+  /** UIDs with an INTERNALDATE before what is wanted, so that they are not asked for at each reconciliation. */
+  tooOld: Set<number>;
+  /** UIDs that match nothing of an earlier epoch. */
+  unmatched: Set<number>;
+  /** How many suspects are left in each lane after an unclean end (docs/reliability.md). */
+  suspects: Record<Lane, number>;
+  /** After a storage error: one message, and only when that got through many. */
+  cautious: boolean;
+  /** A FETCH that ended the connection was narrowed: the next try is another one, so it need not wait long. */
+  narrowed: boolean;
+}
+
+export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
+  const count = suspects ? MAX_IN_FLIGHT : 0;
+  return {
+    epochId,
+    rangeLimit: MAX_IN_FLIGHT,
+    failures: new Map(),
+    unfetchable: new Map(),
+    tooOld: new Set(),
+    unmatched: new Set(),
+    suspects: { arrivals: count, backfill: count },
+    cautious: false,
+    narrowed: false,
+  };
+}
+
+/** The mailbox's `expected / stored / missing`. */
+export interface Tally {
+  /** A reconciliation counted anew. */
+  counted(expected: number, stored: number): void;
+  /** So many more are to be stored. */
+  arrived(count: number): void;
+  /** One is safe: published, quarantined, or known from an earlier epoch. */
+  stored(published: boolean): void;
+  /** One need not be stored: gone from the server, or too old. */
+  dropped(): void;
+}
+
+export interface Session {
+  /** `account/folder`, for errors and logs. */
+  where: string;
+  connection: Connection;
+  selected: Selected;
+  epoch: Epoch;
+  /** As `epoch.scannedThrough`, kept up to date here. */
+  scannedThrough: number;
+  memory: Memory;
+  flight: Flight;
+  tally: Tally;
+  ledger: MailboxLedger;
+  intake: Intake;
+  limits: { messageBytes: number };
+  reconcileEvery: number;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** Thrown where storage or ledger cannot take mail: the mailbox holds, the connection is not to blame. */
+export class Held extends Error {
+  readonly error: MailwatchdError;
+  constructor(error: MailwatchdError) {
+    super(error.message, { cause: error });
+    this.error = error;
+  }
+}
+
+/** Marks what ledger and intake reject with, to tell it from trouble with the server. */
+export async function holding<Result>(result: Promise<Result>): Promise<Result> {
+  try {
+    return await result;
+  } catch (error) {
+    throw error instanceof Held ? error : new Held(toMailwatchdError(error, 'LEDGER_FAILED'));
+  }
+}
+
+/** Reserves bytes of limits.inFlightBytes; a stop meanwhile throws `Stopped`. */
+export async function reserve(session: Session, bytes: number, alone = false): Promise<() => void> {
+  const { signal } = session;
+  try {
+    if (signal.aborted) throw new Stopped();
+    return await session.intake.reserve(bytes, { alone, signal });
+  } catch (error) {
+    throw signal.aborted ? new Stopped() : new Held(toMailwatchdError(error, 'INTERNAL'));
+  }
+}
+
+/**
+ * From which INTERNALDATE on (ms) the messages below the epoch's `firstUidNext` are wanted; null: none of
+ * them. In a later epoch these are the messages that the mailbox held when it was numbered anew.
+ */
+export function backfillSince({ start, changedAt, watchedSince }: Epoch): number | null {
+  if (start.kind === 'all') return 0;
+  if (changedAt === null) return start.kind === 'date' ? start.at : null;
+  if (start.kind === 'new') return watchedSince;
+  // A date means everything from the first opening on as well. At or after the change it is `adopt --skip`'s.
+  return start.at >= changedAt ? start.at : Math.min(start.at, watchedSince);
+}
+
+/** The error of a message that is left where it is, with its name. */
+export function messageError(
+  session: Session,
+  uid: number,
+  code: 'MESSAGE_TOO_LARGE' | 'MESSAGE_UNFETCHABLE' | 'FETCH_INCOMPLETE' | 'DAEMON_KILLED',
+  detail?: string,
+): MailwatchdError {
+  return new MailwatchdError(code, {
+    where: `${session.where} UID ${uid}`,
+    ...(detail !== undefined && { detail }),
+  });
+}

@@ -1,0 +1,202 @@
+/** One mailbox folder's loop: connect → open → catch up → wait → catch up …; whatever ends the wait, the same catch-up follows. */
+import { type Clock, sleep } from '../clock.ts';
+import { MailwatchdError, toMailwatchdError } from '../errors.ts';
+import type { Log } from '../logging.ts';
+import type { Mailbox } from '../model.ts';
+import type { Intake, MailboxLedger } from '../ports.ts';
+import { type AccountSettings, connectAccount } from './account.ts';
+import { settleAfterActions } from './after.ts';
+import { backoff } from './backoff.ts';
+import { catchUp } from './catchup.ts';
+import { type Connection, Stopped } from './connection.ts';
+import { compareAtOpening, Unclear } from './epoch.ts';
+import { createFlight } from './flight.ts';
+import { reconcile } from './reconcile.ts';
+import { createReporter, type MailboxReport } from './report.ts';
+import { emptyMemory, Held, holding, type Session } from './session.ts';
+
+export type { AccountSettings } from './account.ts';
+export type { MailboxReport } from './report.ts';
+
+export interface WatchOptions {
+  account: AccountSettings;
+  mailbox: Mailbox;
+  /** `once`: catch up and reconcile completely, then end. */
+  mode: 'run' | 'once';
+  limits: { messageBytes: number; operationSeconds: number };
+  /** Milliseconds. */
+  reconcileEvery: number;
+  ledger: MailboxLedger;
+  intake: Intake;
+  clock: Clock;
+  log: Log;
+  /** Spaces out connections to one host; resolves at once when the signal aborts. */
+  takeTurn(host: string, signal: AbortSignal): Promise<void>;
+  /** Ends the watching: what is in flight is finished. */
+  signal: AbortSignal;
+  onReport?: (report: MailboxReport) => void;
+  /** In [0, 1); for the jitter. */
+  random?: () => number;
+}
+
+export interface Watcher {
+  /** Resolves after the stop, or in mode `once` when all is stored; rejects only in mode `once`. */
+  done: Promise<void>;
+  /** Ends whatever the mailbox waits for: it looks again now. */
+  nudge(): void;
+  report(): MailboxReport;
+}
+
+/** An undecided epoch is looked at so often: `adopt` may have decided it. */
+const UNCLEAR_MS = 60_000;
+/** Storage that could not take mail is tried again after this, doubled up to that. */
+const HOLD_MS = { first: 1_000, last: 15_000 };
+/** `once` gives up after so many failures in a row. */
+const ONCE_ATTEMPTS = 4;
+
+/** Starts watching a mailbox. */
+export function watchMailbox(options: WatchOptions): Watcher {
+  const { account, mailbox, mode, limits, ledger, intake, clock, log, signal } = options;
+  const random = options.random ?? Math.random;
+  const where = `${mailbox.account}/${mailbox.folder}`;
+  const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
+  let memory = emptyMemory(null, false);
+  let nudged = new AbortController();
+  let everConnected = false;
+  let failures = 0;
+  let holds = 0;
+
+  /** The signal of a wait that a stop or a nudge ends. */
+  const interruption = () => AbortSignal.any([signal, nudged.signal]);
+  const pause = async (milliseconds: number) => {
+    await sleep(clock, milliseconds, interruption());
+    nudged = new AbortController();
+  };
+
+  async function run(): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await connected(watch);
+        if (mode === 'once') return;
+      } catch (thrown) {
+        if (signal.aborted) return;
+        const error =
+          thrown instanceof Held ? thrown.error : toMailwatchdError(thrown, 'INTERNAL', { where });
+        // A narrowed FETCH is progress: the next try asks for something else.
+        failures = memory.narrowed ? 1 : failures + 1;
+        memory.narrowed = false;
+        reporter.failed(error, failures);
+        const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
+        if (mode === 'once' && lasting) throw error;
+        await pause(backoff(failures, error.retry, random()));
+      }
+    }
+  }
+
+  async function connected(work: (connection: Connection) => Promise<void>): Promise<void> {
+    reporter.state('connecting');
+    const connection = await connectAccount(account, options);
+    // Once: a server that ends connections every half hour is no news.
+    log[everConnected ? 'debug' : 'info']('connected', { server: `${account.host}:${account.port}` });
+    everConnected = true;
+    try {
+      await work(connection);
+    } finally {
+      reporter.heard(connection.heardAt());
+      await connection.logout();
+    }
+  }
+
+  async function watch(connection: Connection): Promise<void> {
+    const flight = createFlight();
+    try {
+      for (;;) {
+        const session = await held(connection, async () => {
+          const opened = await open(connection, flight);
+          if (!opened.epoch.compared && opened.epoch.changedAt !== null) await compareAtOpening(opened);
+          await sync(opened, { everything: true });
+          return opened;
+        });
+        if (mode === 'once' || signal.aborted) return;
+        const reconcileAt = clock.monotonic() + options.reconcileEvery;
+        while (!signal.aborted && clock.monotonic() < reconcileAt) {
+          const woken = await waitForNews(session, reconcileAt - clock.monotonic());
+          if (signal.aborted) return;
+          if (woken === 'nudged') break;
+          await held(connection, () => sync(session, { everything: false }));
+        }
+        if (signal.aborted) return;
+      }
+    } finally {
+      // Nothing is in flight when the next connection asks the ledger what is handled.
+      await flight.land().catch((error: unknown) => reporter.notStored(error));
+    }
+  }
+
+  /** SELECT, also for a folder that is open: UIDVALIDITY and UIDNEXT may have changed under the connection. */
+  async function open(connection: Connection, flight: Session['flight']): Promise<Session> {
+    reporter.state('syncing');
+    const selected = await connection.select(mailbox.folder);
+    const { uidValidity, uidNext } = selected;
+    const observation = { uidValidity, uidNext, at: clock.now(), start: account.start };
+    const { epoch, hold, suspects, warnings } = await holding(ledger.openEpoch(mailbox, observation));
+    if (memory.epochId !== epoch.id) {
+      memory = emptyMemory(epoch.id, suspects);
+      for (const warning of warnings) log.warn('mailbox_opened', { uidValidity: epoch.label, warning });
+    }
+    if (hold !== null) throw new Unclear();
+    const { scannedThrough } = epoch;
+    const { tally } = reporter;
+    const shared = { ledger, intake, limits, reconcileEvery: options.reconcileEvery, clock, log, signal };
+    return { where, connection, selected, epoch, scannedThrough, memory, flight, tally, ...shared };
+  }
+
+  async function sync(session: Session, { everything }: { everything: boolean }): Promise<void> {
+    reporter.state('syncing');
+    await catchUp(session);
+    if (everything) await reconcile(session);
+    memory.suspects = { arrivals: 0, backfill: 0 };
+    const fault = await settleAfterActions(session, account.after);
+    // Only a completed sync proves that the trouble is over.
+    failures = 0;
+    holds = 0;
+    reporter.heard(session.connection.heardAt());
+    reporter.synced(fault);
+  }
+
+  /** Does `work` until it gets through: trouble with storage, or an undecided epoch, is not the connection's. */
+  async function held<Result>(connection: Connection, work: () => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (thrown) {
+        if (!(thrown instanceof Held || thrown instanceof Unclear) || signal.aborted) throw thrown;
+        const unclear = thrown instanceof Unclear;
+        const error = unclear ? new MailwatchdError('EPOCH_UNCLEAR', { where, remedy }) : thrown.error;
+        memory.cautious = !unclear;
+        reporter.holding(error);
+        holds++;
+        if (mode === 'once' && (unclear || holds >= ONCE_ATTEMPTS)) throw error;
+        await pause(unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1)));
+        if (signal.aborted) throw new Stopped();
+        await connection.noop();
+      }
+    }
+  }
+  const remedy = `decide with \`mailwatchd adopt ${where} --publish\` or \`--skip\``;
+
+  /** IDLE, or the time until the next poll. IDLE is renewed: the SEARCH after it proves the connection alive. */
+  async function waitForNews({ connection }: Session, atMost: number): Promise<'news' | 'nudged'> {
+    const idle = connection.canIdle();
+    reporter.state(idle ? 'idle' : 'polling');
+    const interrupted = interruption();
+    await connection.wait(Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery), interrupted);
+    if (!idle) await connection.noop();
+    if (!nudged.signal.aborted) return 'news';
+    nudged = new AbortController();
+    return 'nudged';
+  }
+
+  const done = run().finally(() => reporter.stopped());
+  return { done, nudge: () => nudged.abort(), report: reporter.report };
+}
