@@ -1,0 +1,119 @@
+/** What a part is by its own fields: type, parameters, transfer encoding, disposition, file name (RFC 2045, 2183, 2231). */
+import libmime, { Libmime } from 'libmime';
+import { decodeText } from './charset.ts';
+import { decodedText, type Field, fieldText } from './headers.ts';
+import type { Warn } from './warnings.ts';
+import { decodeQ, decodeWords } from './words.ts';
+
+type StructuredHeader = ReturnType<Libmime['parseHeaderValue']>;
+
+export interface Media {
+  /** Lower case, `type/subtype`. */
+  type: string;
+  charset: string | null;
+  /** As bytes in a Latin-1 string, to compare lines with; null where none is named. */
+  boundary: string | null;
+  /** RFC 3676. */
+  flowed: boolean;
+  delSp: boolean;
+  /** Content-Transfer-Encoding, lower case; empty where there is none. */
+  encoding: string;
+  /** Lower case; null where there is none. */
+  disposition: string | null;
+}
+
+/** Bytes of a structured field that are read: the parser of parameters needs some hundred times as much memory. */
+const MAX_STRUCTURED = 256 * 1024;
+
+export const firstField = (fields: readonly Field[], key: string): Field | undefined =>
+  fields.find((field) => field.key === key);
+
+/** What Content-Type is where there is none (RFC 2045 §5.2, RFC 2046 §5.1.5). */
+export function readMedia(fields: readonly Field[], parentType: string | null, warn: Warn): Media {
+  const structured = structuredReader([], warn);
+  const disposition = structured(firstField(fields, 'content-disposition'));
+  const dispositionValue = disposition?.value.toLowerCase().trim() ?? '';
+  const given = structured(firstField(fields, 'content-type'));
+  const params = given?.params ?? {};
+  const boundary = params.boundary?.trimEnd() ?? '';
+  return {
+    type: typeOf(given, parentType, disposition, warn),
+    charset: params.charset || null,
+    boundary: boundary === '' ? null : Buffer.from(boundary).toString('latin1'),
+    flowed: params.format?.trim().toLowerCase() === 'flowed',
+    delSp: params.delsp?.trim().toLowerCase() === 'yes',
+    encoding: encodingOf(firstField(fields, 'content-transfer-encoding'), warn),
+    disposition: /^[a-z0-9!#$&^_.+-]+/.exec(dispositionValue)?.[0] ?? null,
+  };
+}
+
+const TYPE = /^([a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+)/;
+
+function typeOf(
+  given: StructuredHeader | null,
+  parentType: string | null,
+  disposition: StructuredHeader | null,
+  warn: Warn,
+): string {
+  if (given === null || given.value.trim() === '') {
+    if (parentType === 'multipart/digest') {
+      warn('digest-default');
+      return 'message/rfc822';
+    }
+    if (given !== null) warn('type-invalid');
+    if (disposition === null) return 'text/plain';
+    // Not text by default: the sender named a file. The name tells more than the default would.
+    const name = disposition.params.filename;
+    if (name) return libmime.detectMimeType(name);
+    return /^\s*attachment/i.test(disposition.value) ? 'application/octet-stream' : 'text/plain';
+  }
+  const value = given.value.toLowerCase().trim();
+  const type = TYPE.exec(value)?.[1];
+  if (type !== undefined) return type;
+  warn('type-invalid');
+  return value.startsWith('multipart') && given.params.boundary ? 'multipart/mixed' : 'text/plain';
+}
+
+function encodingOf(field: Field | undefined, warn: Warn): string {
+  if (!field) return '';
+  const text = fieldText(field, [], warn).toLowerCase();
+  return /^[\s"']*(?:\([^()]*\)\s*)?([a-z0-9-]+)/.exec(text.slice(0, MAX_ENCODING))?.[1] ?? '';
+}
+
+/** Longest transfer encoding's name is `quoted-printable`; a comment may stand before it. */
+const MAX_ENCODING = 200;
+
+/** The name that the sender gave a part's file; null where there is none. */
+export function fileNameOf(fields: readonly Field[], hints: readonly string[], warn: Warn): string | null {
+  const structured = structuredReader(hints, warn);
+  for (const [key, parameter] of [
+    ['content-disposition', 'filename'],
+    ['content-type', 'name'],
+  ] as const) {
+    const header = structured(firstField(fields, key));
+    const value = header?.params[parameter];
+    if (!header || !value) continue;
+    const name = header.decodedParams.includes(parameter) ? value : decodedText(value, hints, warn);
+    if (name.trim() !== '') return name.trim();
+  }
+  return null;
+}
+
+/** libmime's reader of `value; parameter=…` with our character sets in RFC 2231 and encoded words. */
+function structuredReader(hints: readonly string[], warn: Warn) {
+  const reader = new Libmime();
+  reader.decodeWord = (charset, encoding, text) =>
+    encoding === 'Q' ? decodeText(decodeQ(text), charset, { labels: hints }, warn) : text;
+  reader.decodeWords = (text) => decodeWords(String(text ?? ''), hints, warn);
+  return (field: Field | undefined): StructuredHeader | null => {
+    if (!field) return null;
+    if (field.raw.length > MAX_STRUCTURED) warn('header-cut');
+    const raw = field.raw.subarray(0, MAX_STRUCTURED);
+    const text = fieldText({ ...field, raw }, hints, warn);
+    const read = reader.parseHeaderValue(text, { stripComments: true });
+    // `text/html charset=utf-8`: the semicolon was forgotten.
+    const forgotten = /^([^\s;=]+\/[^\s;=,]+)[\s,]+([a-z-]{1,30}=.*)$/is.exec(read.value);
+    if (!forgotten) return read;
+    return reader.parseHeaderValue(text.replace(/[\s,]+/, '; '), { stripComments: true });
+  };
+}
