@@ -19,6 +19,7 @@ import { promisify } from 'node:util';
 import type { CertificateFiles } from './certificates.ts';
 import { connectImap, type ImapClient, quote, type ServerMessage } from './imap-client.ts';
 import { connectLmtp, type LmtpClient } from './lmtp-client.ts';
+import { descendantsOf } from './processes.ts';
 import { until } from './until.ts';
 
 export interface DovecotOptions {
@@ -161,13 +162,11 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
     const stopping = master;
     master = null;
     if (!stopping || stopping.exitCode !== null || stopping.signalCode !== null) return;
-    const sessions = childrenOf(stopping.pid!);
+    const children = descendantsOf(stopping.pid!);
     const ended = once(stopping, 'exit');
     stopping.kill('SIGTERM');
     await ended;
-    await until('the processes of Dovecot to end', () =>
-      sessions.every((pid) => !existsSync(`/proc/${pid}`)),
-    );
+    await until('the processes of Dovecot to end', () => children.every((child) => !child.exists()));
   }
 
   const connectAs = (user: string) =>
@@ -251,8 +250,8 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
       await doveadm('mailbox', 'update', '-u', user, '--uid-validity', String(uidValidity), folder);
     },
     cutConnections() {
-      const sessions = childrenOf(master!.pid!).filter((pid) => commandOf(pid) === 'imap');
-      for (const pid of sessions) process.kill(pid, 'SIGKILL');
+      const sessions = descendantsOf(master!.pid!).filter(({ command }) => command === 'imap');
+      for (const { pid } of sessions) process.kill(pid, 'SIGKILL');
       return sessions.length;
     },
     up,
@@ -389,27 +388,6 @@ function accepts(host: string, port: number): Promise<boolean> {
     socket.once('error', () => settle(false));
     socket.once('close', () => settle(false));
   });
-}
-
-function childrenOf(parent: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => statOf(pid)?.parent === parent);
-}
-
-function commandOf(pid: number): string | null {
-  return statOf(pid)?.command ?? null;
-}
-
-/** proc(5): `pid (command) state parent …`; null where the process is gone. */
-function statOf(pid: number): { command: string; parent: number } | null {
-  try {
-    const match = /^\d+ \((.*)\) \S (\d+) /s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-    return match && { command: match[1]!, parent: Number(match[2]) };
-  } catch {
-    return null;
-  }
 }
 
 /** date-time of RFC 3501 §9, in UTC. */
