@@ -34,7 +34,8 @@ export async function runCommandLine(
     return status;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.OK;
-    const failure = error instanceof CommanderError ? usageError(error) : toMailwatchdError(error, 'INTERNAL');
+    const failure =
+      error instanceof CommanderError ? usageError(error) : toMailwatchdError(error, 'INTERNAL');
     host.stderr.write(errorLines(failure));
     return failure.exitStatus;
   }
@@ -54,12 +55,17 @@ function usageError(error: CommanderError): MailwatchdError {
   });
 }
 
-function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (status: number) => void): Command {
+function buildProgram(
+  host: Terminal & { env: NodeJS.ProcessEnv },
+  finish: (status: number) => void,
+): Command {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
   const program = new Command('mailwatchd')
-    .description('Mail in, JSON out: every new message of the watched mailboxes becomes one JSON file, exactly once.')
+    .description(
+      'Mail in, JSON out: every new message of the watched mailboxes becomes one JSON file, exactly once.',
+    )
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -81,21 +87,29 @@ function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (stat
 
   /** A subcommand with an example; `configured` ones take --config. */
   const add = (usage: string, description: string, example: string, configured = true): Command => {
-    const command = program.command(usage).description(description).addHelpText('after', `\nExample:\n  $ ${example}`);
+    const command = program
+      .command(usage)
+      .description(description)
+      .addHelpText('after', `\nExample:\n  $ ${example}`);
     if (configured) {
       command.addOption(
-        new Option('--config <file>', `the configuration (default: $MAILWATCHD_CONFIG, else ${DEFAULT_CONFIG})`),
+        new Option(
+          '--config <file>',
+          `the configuration (default: $MAILWATCHD_CONFIG, else ${DEFAULT_CONFIG})`,
+        ),
       );
     }
     return command;
   };
 
-  add('run', 'the daemon, in the foreground', 'mailwatchd run --config /etc/mailwatchd/mailwatchd.yaml').action(
-    async (_options, command: Command) => {
-      const { run } = await import('./commands/run.ts');
-      finish(await run(invocation(command)));
-    },
-  );
+  add(
+    'run',
+    'the daemon, in the foreground',
+    'mailwatchd run --config /etc/mailwatchd/mailwatchd.yaml',
+  ).action(async (_options, command: Command) => {
+    const { run } = await import('./commands/run.ts');
+    finish(await run(invocation(command)));
+  });
 
   add('once', 'catch up on every mailbox, then exit', 'mailwatchd once --config mailwatchd.yaml').action(
     async (_options, command: Command) => {
@@ -123,10 +137,16 @@ function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (stat
     .option('--check', 'exit 1 naming each mailbox that is not healthy, and why')
     .action(async (options: { json?: true; check?: true }, command: Command) => {
       const { status } = await import('./commands/status.ts');
-      finish(await status(invocation(command), { json: options.json ?? false, check: options.check ?? false }));
+      finish(
+        await status(invocation(command), { json: options.json ?? false, check: options.check ?? false }),
+      );
     });
 
-  add('list', 'the ledger: every message and what became of it', 'mailwatchd list --account support --since 2026-11-01')
+  add(
+    'list',
+    'the ledger: every message and what became of it',
+    'mailwatchd list --account support --since 2026-11-01',
+  )
     .option('--account <name>', 'of this account only')
     .option('--folder <name>', 'of this folder only')
     .option('--since <date>', 'received at or after, YYYY-MM-DD or ISO 8601')
@@ -138,7 +158,11 @@ function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (stat
       finish(await list(invocation(command), options));
     });
 
-  add('replay [ids...]', 'parse again from quarantine or the kept source, and publish', 'mailwatchd replay --quarantined')
+  add(
+    'replay [ids...]',
+    'parse again from quarantine or the kept source, and publish',
+    'mailwatchd replay --quarantined',
+  )
     .option('--quarantined', 'every quarantined message')
     .option('--again', 'also what is published already: it gets the file name <id>~2.json')
     .action(async (ids: string[], options: { quarantined?: true; again?: true }, command: Command) => {
@@ -167,17 +191,24 @@ function buildProgram(host: Terminal & { env: NodeJS.ProcessEnv }, finish: (stat
       },
     );
 
-  add('parse <files...>', 'raw messages (- is stdin) to documents, one JSON line each', 'mailwatchd parse mail.eml', false)
+  add(
+    'parse <files...>',
+    'raw messages (- is stdin) to documents, one JSON line each',
+    'mailwatchd parse mail.eml',
+    false,
+  )
     .option('--attachments <directory>', 'write the attachments there')
     .action(async (files: string[], options: { attachments?: string }) => {
       const { parse } = await import('./commands/parse.ts');
       finish(await parse(files, options, host));
     });
 
-  add('schema', 'the JSON Schema of the document', 'mailwatchd schema > message-v1.json', false).action(async () => {
-    const { schema } = await import('./commands/schema.ts');
-    finish(await schema(host));
-  });
+  add('schema', 'the JSON Schema of the document', 'mailwatchd schema > message-v1.json', false).action(
+    async () => {
+      const { schema } = await import('./commands/schema.ts');
+      finish(await schema(host));
+    },
+  );
 
   return program;
 }

@@ -1,7 +1,7 @@
 /** One message's way through parse → stage → publish, and what becomes of one that cannot be parsed. */
 import type { Budget } from './budget.ts';
 import type { Clock } from './clock.ts';
-import { type ErrorCode, MailwatchdError, plainError, toMailwatchdError } from './errors.ts';
+import { type ErrorCode, type MailwatchdError, plainError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
 import type { ParserPool } from './message/pool.ts';
 import type { Epoch, FetchedMessage, Mailbox, MessageIdentity } from './model.ts';
@@ -9,7 +9,12 @@ import type { Intake } from './ports.ts';
 import type { Spool } from './spool/spool.ts';
 
 /** The errors that are the message's own fault: it goes to quarantine, and the mailbox goes on. */
-const POISON: ReadonlySet<ErrorCode> = new Set(['PARSE_FAILED', 'PARSE_TIMED_OUT', 'PARSE_MEMORY', 'PARSER_DIED']);
+const POISON: ReadonlySet<ErrorCode> = new Set([
+  'PARSE_FAILED',
+  'PARSE_TIMED_OUT',
+  'PARSE_MEMORY',
+  'PARSER_DIED',
+]);
 
 /** A message this large is downloaded to a file; its name tells it from what parsers stage. */
 const DOWNLOAD_SUFFIX = '.raw';

@@ -13,6 +13,13 @@ if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
   process.exit(64);
 }
 
+// A defect ends the process: what it was doing is in the ledger, and the supervisor starts it again.
+process.on('uncaughtException', (error) => {
+  const place = error.stack?.split('\n')[1]?.trim() ?? 'no stack';
+  process.stderr.write(`mailwatchd: INTERNAL: ${JSON.stringify(error.message)} ${place}: please report it\n`);
+  process.exit(70);
+});
+
 // Loaded after the check, since an older Node cannot load it.
 const { runCommandLine } = await import('./cli.ts');
 process.exit(await runCommandLine(process.argv.slice(2), process));

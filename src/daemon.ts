@@ -1,0 +1,230 @@
+/** The mailboxes' life: starts them on the engine, reports, reloads, and stops in reverse. */
+import { type Clock, sleep } from './clock.ts';
+import { describeChange } from './config/change.ts';
+import { readSecret } from './config/secrets.ts';
+import type { AccountConfig, Config } from './config/types.ts';
+import { openEngine } from './engine.ts';
+import { type MailwatchdError, toMailwatchdError } from './errors.ts';
+import type { Log } from './logging.ts';
+import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watcher.ts';
+import type { Mailbox } from './model.ts';
+import { paceConnections } from './pace.ts';
+import { serveReplays } from './replay.ts';
+import { startHeartbeat } from './supervision/heartbeat.ts';
+import { type DaemonStatus, openStatusFile } from './supervision/status.ts';
+
+/** How long a stop waits for what is in flight; the rest is left to the next start (the Contract). */
+const FINISH_WITHIN_MS = 5_000;
+
+/** How long a replay that met a full disk waits before it is tried again: as a holding mailbox does at most. */
+const REPLAY_AGAIN_MS = 15_000;
+
+export interface DaemonOptions {
+  config: Config;
+  /** Where passwords with `env:` are read, at each login anew. */
+  environment: NodeJS.ProcessEnv;
+  log: Log;
+  clock: Clock;
+  version: string;
+  /** `once`: each mailbox catches up and ends. `run`: each is watched until `stop`. */
+  mode: 'run' | 'once';
+  /** Told at every change of a mailbox's report; for the progress bar of `once`. */
+  onReport?: (report: MailboxReport) => void;
+}
+
+export interface Daemon {
+  /**
+   * `once`: resolves when every mailbox has ended, with what stopped those that could not catch up.
+   * `run`: resolves after `stop`. Rejects with what the daemon cannot go on without.
+   */
+  finished: Promise<MailwatchdError[]>;
+  /** Takes over another configuration: mailboxes that did not change are not disturbed. */
+  reload(config: Config): Promise<void>;
+  /** Stops fetching, finishes what is in flight within 5 s, logs out, releases everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+interface Watched {
+  account: AccountConfig;
+  folder: string;
+  watcher: Watcher;
+  controller: AbortController;
+}
+
+const nameOf = ({ account, folder }: Mailbox): string => `${account}/${folder}`;
+
+/** Starts it all; what the last run left is settled when this resolves. Errors: those of `openEngine`. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { log, clock, mode } = options;
+  let config = options.config;
+  const watched = new Map<string, Watched>();
+  const quarantined = new Map<string, number>();
+  const stopping = new AbortController();
+  const finished = Promise.withResolvers<MailwatchdError[]>();
+  const releases = new AsyncDisposableStack();
+
+  const engine = await openEngine({
+    config,
+    log,
+    clock,
+    owesAfterAction: (mailbox) => {
+      const after = watched.get(nameOf(mailbox))?.account.after;
+      return after !== undefined && (after.seen || after.delete || after.move !== null);
+    },
+    onHandled: (mailbox, outcome) => {
+      if (outcome === 'quarantined') void countQuarantined(mailbox);
+    },
+  });
+  releases.defer(() => engine.stop());
+  engine.spool.onFatal((error) => finished.reject(error));
+
+  const { directory } = config.state;
+  const startedAt = isoTime(clock.now());
+  const status = openStatusFile({
+    directory,
+    clock,
+    snapshot: (): DaemonStatus => ({
+      state: stopping.signal.aborted ? 'STOPPING' : 'RUNNING',
+      pid: process.pid,
+      version: options.version,
+      startedAt,
+      mailboxes: [...watched].map(([name, { watcher }]) => ({
+        ...statusOf(watcher.report()),
+        quarantined: quarantined.get(name) ?? 0,
+      })),
+    }),
+    onError: (error) => log.warn('status_failed', { directory, error }),
+  });
+  releases.defer(() => status.close());
+  const heartbeat = startHeartbeat({
+    directory,
+    clock,
+    onError: (error) => log.warn('heartbeat_failed', { directory, error }),
+  });
+  releases.defer(() => heartbeat.stop());
+
+  async function countQuarantined(mailbox: Mailbox): Promise<void> {
+    const counts = await engine.spool.counts(mailbox);
+    quarantined.set(nameOf(mailbox), counts.quarantined);
+    status.changed();
+  }
+
+  const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
+
+  async function start(account: AccountConfig, folder: string): Promise<void> {
+    const mailbox = { account: account.name, folder };
+    const controller = new AbortController();
+    const watcher = watchMailbox({
+      account: { ...account, password: () => readSecret(account.password, options.environment) },
+      mailbox,
+      mode,
+      limits: config.limits,
+      reconcileEvery: config.reconcileEvery,
+      ledger: engine.spool,
+      intake: engine.intake,
+      clock,
+      log: log.child({ mailbox: nameOf(mailbox) }),
+      takeTurn,
+      signal: controller.signal,
+      onReport: (report) => {
+        status.changed();
+        options.onReport?.(report);
+      },
+    });
+    watched.set(nameOf(mailbox), { account, folder, watcher, controller });
+    await countQuarantined(mailbox);
+  }
+
+  async function end(mailbox: Mailbox): Promise<void> {
+    const name = nameOf(mailbox);
+    const entry = watched.get(name);
+    entry?.controller.abort();
+    await entry?.watcher.done;
+    watched.delete(name);
+    quarantined.delete(name);
+  }
+
+  let serving: Promise<void> | null = null;
+  /** One at a time; asked again by the spool whenever the ledger changed from outside. */
+  function serve(): void {
+    serving ??= serveWaiting().finally(() => {
+      serving = null;
+    });
+  }
+
+  async function serveWaiting(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await serveReplays(engine, log);
+        break;
+      } catch (error) {
+        log.warn('replay_waits', { error: toMailwatchdError(error, 'INTERNAL') });
+        await sleep(clock, REPLAY_AGAIN_MS, stopping.signal);
+      }
+    }
+    for (const { account, folder } of watched.values()) {
+      await countQuarantined({ account: account.name, folder });
+    }
+  }
+
+  async function stopAll(): Promise<void> {
+    stopping.abort();
+    for (const { controller } of watched.values()) controller.abort();
+    const ended = Promise.allSettled([serving, ...[...watched.values()].map(({ watcher }) => watcher.done)]);
+    const patience = new AbortController();
+    await Promise.race([ended, sleep(clock, FINISH_WITHIN_MS, patience.signal)]);
+    patience.abort();
+    await releases.disposeAsync();
+    finished.resolve([]);
+  }
+  let stopped: Promise<void> | null = null;
+
+  for (const account of config.accounts) {
+    for (const folder of account.folders) await start(account, folder);
+  }
+  if (mode === 'once') {
+    void Promise.all(
+      [...watched.values()].map(({ watcher }) => watcher.done.then(() => null, toFailure)),
+    ).then((failures) => finished.resolve(failures.filter((failure) => failure !== null)));
+  } else {
+    engine.spool.onReplayRequested(serve);
+    serve();
+  }
+
+  return {
+    finished: finished.promise,
+    async reload(next) {
+      const change = describeChange(config, next);
+      config = change.effective;
+      if (change.needRestart.length > 0) {
+        log.warn('restart_needed', { keys: change.needRestart.join(',') });
+      }
+      await Promise.all([...change.removed, ...change.changed].map(end));
+      for (const { account: name, folder } of [...change.changed, ...change.added]) {
+        const account = config.accounts.find((each) => each.name === name);
+        if (account !== undefined) await start(account, folder);
+      }
+      log.info('reloaded', {
+        added: change.added.length,
+        removed: change.removed.length,
+        changed: change.changed.length,
+      });
+      status.changed();
+    },
+    stop() {
+      stopped ??= stopAll();
+      return stopped;
+    },
+  };
+}
+
+const isoTime = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+const statusOf = (report: MailboxReport) => ({
+  ...report,
+  since: isoTime(report.since),
+  lastHeardAt: report.lastHeardAt === null ? null : isoTime(report.lastHeardAt),
+  lastPublishedAt: report.lastPublishedAt === null ? null : isoTime(report.lastPublishedAt),
+});
+
+const toFailure = (error: unknown) => toMailwatchdError(error, 'INTERNAL');

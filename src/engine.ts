@@ -1,0 +1,61 @@
+/** What run, once and replay share: the lock, the spool, the parsers, and the intake that joins them. */
+import { createBudget } from './budget.ts';
+import type { Clock } from './clock.ts';
+import type { Config } from './config/types.ts';
+import { createIntake, type IngestOptions } from './ingest.ts';
+import type { Log } from './logging.ts';
+import { type ParserPool, startParsers } from './message/pool.ts';
+import type { Intake } from './ports.ts';
+import { openSpool, type Spool } from './spool/spool.ts';
+import { takeLock } from './supervision/lock.ts';
+import { assertOwner } from './supervision/owner.ts';
+
+export interface Engine {
+  spool: Spool;
+  parsers: ParserPool;
+  intake: Intake;
+  /** Releases everything in reverse order. What is staged but not published is left to the next start. */
+  stop(): Promise<void>;
+}
+
+export type EngineOptions = { config: Config; log: Log; clock: Clock } & Pick<
+  IngestOptions,
+  'owesAfterAction' | 'onHandled'
+>;
+
+/**
+ * Opens it all, in order; what the last run left is settled when this resolves. Errors: WRONG_USER,
+ * ALREADY_RUNNING, STORAGE_NOT_PAIRED, STORAGE_MISSING and other storage errors, LEDGER_FAILED.
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const { config, log, clock } = options;
+  const releases = new AsyncDisposableStack();
+  try {
+    await assertOwner(config.state.directory);
+    const lock = await takeLock(config.state.directory);
+    releases.defer(() => lock.release());
+    const spool = await openSpool({ stateDirectory: config.state.directory, storage: config.storage });
+    releases.defer(() => spool.stop());
+    const parsers = startParsers({
+      size: config.parsers,
+      stagingDirectory: spool.run.directory,
+      parseSeconds: config.limits.parseSeconds,
+      parseMemoryMb: config.limits.parseMemoryMb,
+      clock,
+      log,
+    });
+    releases.defer(() => parsers.stop());
+    // A cold parser would be part of a suspect's time alone in work, and of the first message's delay.
+    await parsers.warm();
+    const intake = createIntake({
+      ...options,
+      spool,
+      parsers,
+      budget: createBudget(config.limits.inFlightBytes),
+    });
+    return { spool, parsers, intake, stop: () => releases.disposeAsync() };
+  } catch (error) {
+    await releases.disposeAsync();
+    throw error;
+  }
+}
