@@ -1,5 +1,6 @@
 /** Passwords: where they come from, and a value that cannot be printed. */
 import { execFile } from 'node:child_process';
+import { createHmac, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { inspect } from 'node:util';
@@ -7,21 +8,23 @@ import { MailwatchdError } from '../errors.ts';
 
 const HIDDEN = '[secret]';
 
+/** Of this process alone, so that a fingerprint tells nobody anything. */
+const fingerprintKey = randomBytes(32);
+
 /** A value that prints as `[secret]` everywhere: in templates, JSON, `console.log` and the log. */
 export class Secret {
   readonly #value: string;
+  /** For comparisons: a deep one does not see private members, and would find all secrets equal. */
+  readonly fingerprint: string;
 
   constructor(value: string) {
     this.#value = value;
+    this.fingerprint = createHmac('sha256', fingerprintKey).update(value).digest('hex');
   }
 
   /** The value itself, for the login alone. */
   reveal(): string {
     return this.#value;
-  }
-
-  equals(other: Secret): boolean {
-    return this.#value === other.#value;
   }
 
   toString(): string {
