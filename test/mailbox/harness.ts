@@ -1,0 +1,143 @@
+/** One watched mailbox on a scripted server: everything injected, nothing waited for by the clock. */
+
+import type { Log } from '../../src/logging.ts';
+import { type MailboxReport, type WatchOptions, watchMailbox } from '../../src/mailbox/watcher.ts';
+import { createManualClock, type ManualClock } from '../clock.ts';
+import { type ScriptedOptions, type ScriptedServer, startScriptedServer } from '../servers/scripted.ts';
+import { createIntake, createLedger, type FakeIntake, type FakeLedger } from './fakes.ts';
+
+export const PASSWORD = 'secret-pa55word';
+export const OPERATION_MS = 60_000;
+export const IDLE_RENEW_MS = 300_000;
+export const POLL_MS = 60_000;
+export const RECONCILE_MS = 900_000;
+
+export interface Harness extends AsyncDisposable {
+  server: ScriptedServer;
+  clock: ManualClock;
+  ledger: FakeLedger;
+  intake: FakeIntake;
+  /** Lines as `level event {fields}`. */
+  logged: string[];
+  /** Starts watching; `report` and `until` are of the last one started. */
+  watch(options?: Partial<WatchOptions> & { account?: Partial<WatchOptions['account']> }): Promise<void>;
+  done(): Promise<void>;
+  nudge(): void;
+  report(): MailboxReport;
+  /** Resolves at the first report, the present one included, that satisfies the condition. */
+  until(condition: (report: MailboxReport) => boolean): Promise<MailboxReport>;
+  /** Waits until the mailbox waits: idle or polling, with its timer set. */
+  idle(): Promise<MailboxReport>;
+  stop(): Promise<void>;
+}
+
+export function collectLog(lines: string[]): Log {
+  const write =
+    (level: string) =>
+    (event: string, fields: Record<string, unknown> = {}) => {
+      lines.push(`${level} ${event} ${JSON.stringify(fields)}`);
+    };
+  const log: Log = {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: () => log,
+  };
+  return log;
+}
+
+export async function createHarness(options: ScriptedOptions = {}): Promise<Harness> {
+  const server = await startScriptedServer(options);
+  const clock = createManualClock();
+  const ledger = createLedger();
+  const intake = createIntake(ledger);
+  const logged: string[] = [];
+  const waiting = new Set<() => void>();
+  let controller = new AbortController();
+  let watcher: ReturnType<typeof watchMailbox> | undefined;
+
+  const harness: Harness = {
+    server,
+    clock,
+    ledger,
+    intake,
+    logged,
+    async watch(given = {}) {
+      controller = new AbortController();
+      watcher = watchMailbox({
+        mailbox: { account: 'support', folder: 'INBOX' },
+        mode: 'run',
+        limits: { messageBytes: 64 * 1024 * 1024, operationSeconds: OPERATION_MS / 1000 },
+        reconcileEvery: RECONCILE_MS,
+        ledger,
+        intake,
+        clock,
+        log: collectLog(logged),
+        takeTurn: async () => undefined,
+        signal: controller.signal,
+        random: () => 0.5,
+        onReport: () => {
+          for (const waiter of [...waiting]) waiter();
+        },
+        ...given,
+        account: {
+          name: 'support',
+          host: '127.0.0.1',
+          port: server.port,
+          security: options.security ?? 'none',
+          ca: null,
+          user: 'ann@example.org',
+          password: async () => PASSWORD,
+          start: { kind: 'all' },
+          after: { seen: false, move: null, delete: false },
+          pollEvery: POLL_MS,
+          idleRenewEvery: IDLE_RENEW_MS,
+          ...given.account,
+        },
+      });
+      // Tests of failures look at it themselves; the rest must not end the process.
+      watcher.done.catch(() => undefined);
+    },
+    done: () => watcher!.done,
+    nudge: () => watcher!.nudge(),
+    report: () => watcher!.report(),
+    until: (condition) =>
+      new Promise((resolve) => {
+        const look = () => {
+          const report = watcher!.report();
+          if (!condition(report)) return;
+          waiting.delete(look);
+          // After what the mailbox does in the same step, such as setting its timer.
+          setImmediate(() => resolve(report));
+        };
+        waiting.add(look);
+        look();
+      }),
+    idle: () => harness.until(({ state }) => state === 'idle' || state === 'polling'),
+    async stop() {
+      controller.abort();
+      await watcher?.done;
+    },
+    async [Symbol.asyncDispose]() {
+      server.script = undefined;
+      controller.abort();
+      for (const session of server.sessions) session.destroy();
+      await watcher?.done.catch(() => undefined);
+      await server.close();
+      intake[Symbol.dispose]();
+    },
+  };
+  return harness;
+}
+
+/** A small message; `subject` tells it from others. */
+export const mail = (subject: string, messageId: string | null = `${subject}@example.org`) =>
+  [
+    'From: Bob <bob@example.org>',
+    `Subject: ${subject}`,
+    ...(messageId === null ? [] : [`Message-ID: <${messageId}>`]),
+    '',
+    `Hello from ${subject}.`,
+    '',
+  ].join('\r\n');

@@ -1,0 +1,489 @@
+/**
+ * A small IMAP server on 127.0.0.1 that does what a test tells it: a well-behaved IMAP4rev1 server, of which
+ * a script may replace any answer. Plain, TLS and STARTTLS.
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, TLSSocket } from 'node:tls';
+
+export interface ScriptedMessage {
+  uid: number;
+  source: Buffer;
+  internalDate: Date;
+  flags: Set<string>;
+  /** RFC822.SIZE, where it is to differ from the truth. */
+  size?: number;
+}
+
+export interface ScriptedFolder {
+  name: string;
+  uidValidity: number;
+  /** What SELECT tells; null: nothing. */
+  uidNext: number | null;
+  messages: ScriptedMessage[];
+  flags: string[];
+}
+
+export interface Command {
+  tag: string;
+  /** In upper case, `UID FETCH` as one. */
+  name: string;
+  /** What follows the name, literals put in. */
+  rest: string;
+  session: ScriptedSession;
+}
+
+/** One connection of a client. */
+export interface ScriptedSession {
+  /** The n-th connection since the server started, from 1. */
+  number: number;
+  folder: ScriptedFolder | null;
+  idling: boolean;
+  secure: boolean;
+  /** Sends lines, each with its line end. */
+  send(...lines: (string | Buffer)[]): void;
+  /** Sends bytes as they are. */
+  write(bytes: string | Buffer): void;
+  /** Sends what is due and closes (FIN). */
+  end(...lines: string[]): void;
+  /** Closes at once (RST where the system does so). */
+  destroy(): void;
+  /** The default answer to a command. */
+  answer(command: Command): void;
+}
+
+/** Replaces the answer to a command: true means it has been dealt with, also by silence. */
+export type Script = (command: Command) => boolean | undefined;
+
+export interface ScriptedOptions {
+  security?: 'tls' | 'starttls' | 'none';
+  /** PEM texts, for TLS. */
+  certificate?: { key: string; cert: string };
+  /** What CAPABILITY tells beside IMAP4rev1. */
+  capabilities?: string[];
+  user?: string;
+  password?: string;
+  greeting?: string | null;
+  script?: Script;
+}
+
+export interface ScriptedServer extends AsyncDisposable {
+  port: number;
+  folders: Map<string, ScriptedFolder>;
+  delimiter: string;
+  capabilities: string[];
+  password: string;
+  greeting: string | null;
+  script: Script | undefined;
+  /** Every command received, as `NAME rest`, without passwords. */
+  commands: string[];
+  sessions: Set<ScriptedSession>;
+  /** How many connections there were. */
+  connections(): number;
+  createFolder(name: string, values?: Partial<ScriptedFolder>): ScriptedFolder;
+  /** Puts a message into a folder and tells sessions that are idle. Returns its UID. */
+  deliver(folder: string, source: string | Buffer, values?: Partial<ScriptedMessage>): number;
+  /** Removes a message and tells sessions that are idle. */
+  expunge(folder: string, uid: number): void;
+  /** Resolves when the `count`-th command (from now on) that matches has been received. */
+  seen(pattern: RegExp, count?: number): Promise<Command>;
+  /** Resolves when a client is in IDLE, at once where one is. */
+  idle(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startScriptedServer(options: ScriptedOptions = {}): Promise<ScriptedServer> {
+  const security = options.security ?? 'none';
+  const user = options.user ?? 'ann@example.org';
+  const waiting = new Set<{ pattern: RegExp; left: number; resolve: (command: Command) => void }>();
+  const idleWaiters: (() => void)[] = [];
+  let connections = 0;
+  const sockets = new Set<Socket>();
+
+  const accept = (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    serve(socket, ++connections);
+  };
+  const listener: Server =
+    security === 'tls' ? createTlsServer({ ...options.certificate }, accept) : createServer(accept);
+  listener.on('tlsClientError', () => undefined);
+  listener.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => undefined);
+  });
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+
+  const server: ScriptedServer = {
+    port: (listener.address() as AddressInfo).port,
+    folders: new Map(),
+    delimiter: '/',
+    capabilities: options.capabilities ?? ['IDLE', 'UIDPLUS', 'MOVE', 'ID', 'NAMESPACE'],
+    password: options.password ?? 'secret-pa55word',
+    greeting: options.greeting === undefined ? '* OK ready' : options.greeting,
+    script: options.script,
+    commands: [],
+    sessions: new Set(),
+    connections: () => connections,
+    createFolder(name, values = {}) {
+      const folder = { name, uidValidity: 1_700_000_000, uidNext: 1, messages: [], flags: FLAGS, ...values };
+      server.folders.set(name, folder);
+      return folder;
+    },
+    deliver(name, source, values = {}) {
+      const folder = server.folders.get(name)!;
+      const uid = values.uid ?? folder.uidNext ?? (folder.messages.at(-1)?.uid ?? 0) + 1;
+      folder.messages.push({
+        source: Buffer.from(source),
+        internalDate: new Date(Date.UTC(2026, 10, 20, 11)),
+        flags: new Set(),
+        ...values,
+        uid,
+      });
+      if (folder.uidNext !== null) folder.uidNext = Math.max(folder.uidNext, uid + 1);
+      for (const session of server.sessions)
+        if (session.idling && session.folder === folder) session.send(`* ${folder.messages.length} EXISTS`);
+      return uid;
+    },
+    expunge(name, uid) {
+      const folder = server.folders.get(name)!;
+      const index = folder.messages.findIndex((message) => message.uid === uid);
+      folder.messages.splice(index, 1);
+      for (const session of server.sessions)
+        if (session.idling && session.folder === folder) session.send(`* ${index + 1} EXPUNGE`);
+    },
+    seen: (pattern, count = 1) =>
+      new Promise((resolve) => {
+        waiting.add({ pattern, left: count, resolve });
+      }),
+    idle: () =>
+      new Promise((resolve) => {
+        if ([...server.sessions].some(({ idling }) => idling)) resolve();
+        else idleWaiters.push(resolve);
+      }),
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => listener.close(resolve));
+    },
+    [Symbol.asyncDispose]: () => server.close(),
+  };
+  server.createFolder('INBOX');
+
+  function serve(initial: Socket, number: number): void {
+    let socket = initial;
+    let buffered = Buffer.alloc(0);
+    let authenticated = false;
+    /** The line so far and how many bytes of a literal are still to come. */
+    let partial = '';
+    let literal = 0;
+    let sasl: string | null = null;
+    let idleTag: string | null = null;
+
+    const write = (bytes: string | Buffer) => {
+      if (!socket.destroyed && socket.writable)
+        socket.write(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+    };
+    const session: ScriptedSession = {
+      number,
+      folder: null,
+      idling: false,
+      secure: security === 'tls',
+      write,
+      send(...lines) {
+        for (const line of lines)
+          write(Buffer.concat([Buffer.isBuffer(line) ? line : Buffer.from(line), Buffer.from('\r\n')]));
+      },
+      end(...lines) {
+        session.send(...lines);
+        socket.end();
+      },
+      destroy: () => socket.destroy(),
+      answer,
+    };
+    server.sessions.add(session);
+    const attach = () => {
+      socket.on('data', read);
+      socket.on('error', () => undefined);
+      socket.on('close', () => server.sessions.delete(session));
+    };
+    attach();
+    if (server.greeting !== null) session.send(server.greeting);
+
+    function read(chunk: Buffer): void {
+      buffered = Buffer.concat([buffered, chunk]);
+      for (;;) {
+        if (literal > 0) {
+          if (buffered.length < literal) return;
+          partial += JSON.stringify(buffered.subarray(0, literal).toString());
+          buffered = buffered.subarray(literal);
+          literal = 0;
+        }
+        const end = buffered.indexOf('\n');
+        if (end < 0) return;
+        const line = buffered.subarray(0, end).toString().replace(/\r$/, '');
+        buffered = buffered.subarray(end + 1);
+        const announced = /\{(\d+)(\+?)\}$/.exec(line);
+        if (announced) {
+          partial += line.slice(0, announced.index);
+          literal = Number(announced[1]);
+          if (announced[2] === '') session.send('+ go on');
+          continue;
+        }
+        const whole = partial + line;
+        partial = '';
+        receive(whole);
+      }
+    }
+
+    function receive(line: string) {
+      if (sasl !== null) {
+        const tag = sasl;
+        sasl = null;
+        const [, name, password] = Buffer.from(line, 'base64').toString().split('\0');
+        return login({ tag, name: 'AUTHENTICATE', rest: 'PLAIN', session }, name ?? '', password ?? '');
+      }
+      if (idleTag !== null && /^done$/i.test(line)) {
+        const command = { tag: idleTag, name: 'DONE', rest: '', session };
+        idleTag = null;
+        session.idling = false;
+        note(command);
+        if (server.script?.(command)) return;
+        return session.send(`${command.tag} OK idle ended`);
+      }
+      const match = /^(\S+) (UID \S+|\S+) ?(.*)$/s.exec(line);
+      if (!match) return session.send('* BAD what?');
+      const command = { tag: match[1]!, name: match[2]!.toUpperCase(), rest: match[3]!, session };
+      note(command);
+      if (server.script?.(command)) return;
+      answer(command);
+    }
+
+    function note(command: Command): void {
+      const shown = command.name === 'LOGIN' ? '' : command.rest;
+      const text = `${command.name} ${shown}`.trim();
+      server.commands.push(text);
+      for (const waiter of [...waiting]) {
+        if (!waiter.pattern.test(text) || --waiter.left > 0) continue;
+        waiting.delete(waiter);
+        // After the answer to this command, if it is given at once.
+        setImmediate(() => waiter.resolve(command));
+      }
+    }
+
+    function login({ tag }: Command, name: string, password: string) {
+      if (name !== user || password !== server.password)
+        return session.send(`${tag} NO [AUTHENTICATIONFAILED] wrong user name or password`);
+      authenticated = true;
+      session.send(`${tag} OK [CAPABILITY ${capabilities()}] welcome`);
+    }
+
+    function capabilities(): string {
+      const all = ['IMAP4rev1', ...server.capabilities];
+      return (security === 'starttls' && !session.secure ? [...all, 'STARTTLS', 'LOGINDISABLED'] : all).join(
+        ' ',
+      );
+    }
+
+    function answer(command: Command) {
+      const { tag, name, rest } = command;
+      const words = tokens(rest);
+      const ok = (text = 'done') => session.send(`${tag} OK ${text}`);
+      switch (name) {
+        case 'CAPABILITY':
+          session.send(`* CAPABILITY ${capabilities()}`);
+          return ok();
+        case 'LOGIN':
+          return login(command, words[0] ?? '', words[1] ?? '');
+        case 'AUTHENTICATE':
+          sasl = tag;
+          return session.send('+ ');
+        case 'STARTTLS':
+          return startTls(tag);
+        case 'ID':
+          session.send('* ID NIL');
+          return ok();
+        case 'NAMESPACE':
+          session.send(`* NAMESPACE (("" "${server.delimiter}")) NIL NIL`);
+          return ok();
+        case 'LOGOUT':
+          session.send('* BYE see you');
+          return session.end(`${tag} OK bye`);
+        case 'NOOP':
+          return ok();
+      }
+      if (!authenticated) return session.send(`${tag} BAD not logged in`);
+      switch (name) {
+        case 'LIST':
+        case 'LSUB': {
+          const pattern = words[1] ?? '*';
+          for (const folder of server.folders.values())
+            if (pattern === '*' || pattern === folder.name)
+              session.send(
+                `* ${name} (${folder.flags.includes('\\Noselect') ? '\\Noselect' : ''}) "${server.delimiter}" "${folder.name}"`,
+              );
+          return ok();
+        }
+        case 'SELECT':
+        case 'EXAMINE':
+          return select(tag, words[0] ?? '');
+        case 'IDLE':
+          idleTag = tag;
+          session.send('+ idling');
+          session.idling = true;
+          for (const resolve of idleWaiters.splice(0)) setImmediate(resolve);
+          return;
+      }
+      const folder = session.folder;
+      if (!folder) return session.send(`${tag} BAD no folder is selected`);
+      switch (name) {
+        case 'UID SEARCH':
+          return search(tag, folder, words);
+        case 'FETCH':
+        case 'UID FETCH':
+          return fetch(tag, folder, name, rest);
+        case 'UID STORE': {
+          for (const message of pick(folder, words[0] ?? '', true))
+            for (const flag of /\((.*)\)/.exec(rest)?.[1]?.split(' ') ?? []) message.flags.add(flag);
+          return ok();
+        }
+        case 'UID EXPUNGE':
+        case 'EXPUNGE': {
+          const chosen = name === 'EXPUNGE' ? folder.messages : pick(folder, words[0] ?? '', true);
+          remove(
+            folder,
+            chosen.filter((message) => message.flags.has('\\Deleted')),
+          );
+          return ok();
+        }
+        case 'UID MOVE':
+        case 'UID COPY': {
+          const target = server.folders.get(words[1] ?? '');
+          if (!target) return session.send(`${tag} NO [TRYCREATE] no such folder`);
+          const chosen = pick(folder, words[0] ?? '', true);
+          for (const message of chosen) server.deliver(target.name, message.source);
+          if (name === 'UID MOVE') remove(folder, chosen);
+          return ok();
+        }
+      }
+      session.send(`${tag} BAD unknown command`);
+    }
+
+    function remove(folder: ScriptedFolder, messages: ScriptedMessage[]): void {
+      for (const message of messages) {
+        const index = folder.messages.indexOf(message);
+        folder.messages.splice(index, 1);
+        session.send(`* ${index + 1} EXPUNGE`);
+      }
+    }
+
+    function select(tag: string, name: string) {
+      const folder = server.folders.get(name.toUpperCase() === 'INBOX' ? 'INBOX' : name);
+      session.folder = folder ?? null;
+      if (!folder) return session.send(`${tag} NO [NONEXISTENT] no such folder`);
+      session.send(
+        `* FLAGS (${FLAGS.join(' ')})`,
+        `* OK [PERMANENTFLAGS (${FLAGS.join(' ')} \\*)] flags`,
+        `* ${folder.messages.length} EXISTS`,
+        '* 0 RECENT',
+        `* OK [UIDVALIDITY ${folder.uidValidity}] valid`,
+      );
+      if (folder.uidNext !== null) session.send(`* OK [UIDNEXT ${folder.uidNext}] next`);
+      session.send(`${tag} OK [READ-WRITE] selected`);
+    }
+
+    function search(tag: string, folder: ScriptedFolder, words: string[]): void {
+      let found = folder.messages;
+      for (let at = 0; at < words.length; at++) {
+        const key = words[at]?.toUpperCase();
+        if (key === 'UID') found = intersect(found, pick(folder, words[++at] ?? '', true));
+        if (key === 'SINCE') {
+          const since = new Date(`${words[++at]} UTC`).getTime();
+          found = found.filter(({ internalDate }) => internalDate.getTime() >= since);
+        }
+      }
+      session.send(`* SEARCH${found.map(({ uid }) => ` ${uid}`).join('')}`, `${tag} OK found`);
+    }
+
+    function fetch(tag: string, folder: ScriptedFolder, name: string, rest: string): void {
+      const [, set, items] = /^(\S+) (.*)$/s.exec(rest) ?? [];
+      for (const message of pick(folder, set ?? '', name === 'UID FETCH'))
+        session.send(row(folder, message, items ?? ''));
+      session.send(`${tag} OK fetched`);
+    }
+
+    function startTls(tag: string): void {
+      socket.off('data', read);
+      session.send(`${tag} OK begin`);
+      socket = new TLSSocket(socket, { isServer: true, ...options.certificate });
+      sockets.add(socket);
+      session.secure = true;
+      attach();
+    }
+  }
+
+  return server;
+}
+
+const FLAGS = ['\\Answered', '\\Flagged', '\\Deleted', '\\Seen', '\\Draft'];
+
+/** One FETCH answer of a message with what `items` asks for. */
+export function row(folder: ScriptedFolder, message: ScriptedMessage, items: string): Buffer {
+  const parts: Buffer[] = [Buffer.from(`UID ${message.uid}`)];
+  const add = (text: string) => parts.push(Buffer.from(text));
+  if (/FLAGS/.test(items)) add(`FLAGS (${[...message.flags].join(' ')})`);
+  if (/INTERNALDATE/.test(items)) add(`INTERNALDATE "${imapDate(message.internalDate)}"`);
+  if (/RFC822\.SIZE/.test(items)) add(`RFC822.SIZE ${message.size ?? message.source.length}`);
+  if (/HEADER\.FIELDS/.test(items)) {
+    const field = /^message-id:.*(?:\r?\n[ \t].*)*\r?\n/im.exec(message.source.toString('latin1'))?.[0] ?? '';
+    const text = Buffer.from(`${field}\r\n`, 'latin1');
+    parts.push(literal('BODY[HEADER.FIELDS (message-id)]', text));
+  }
+  const partial = /BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?/.exec(items);
+  if (partial) {
+    const start = partial[1] === undefined ? undefined : Number(partial[1]);
+    const bytes =
+      start === undefined ? message.source : message.source.subarray(start, start + Number(partial[2]));
+    parts.push(literal(start === undefined ? 'BODY[]' : `BODY[]<${start}>`, bytes));
+  }
+  const sequence = folder.messages.indexOf(message) + 1;
+  const joined = parts.flatMap((part, index) => (index === 0 ? [part] : [Buffer.from(' '), part]));
+  return Buffer.concat([Buffer.from(`* ${sequence} FETCH (`), ...joined, Buffer.from(')')]);
+}
+
+const literal = (name: string, bytes: Buffer) =>
+  Buffer.concat([Buffer.from(`${name} {${bytes.length}}\r\n`), bytes]);
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+function imapDate(date: Date): string {
+  const iso = date.toISOString();
+  const day = String(date.getUTCDate()).padStart(2, ' ');
+  return `${day}-${MONTHS[date.getUTCMonth()]}-${iso.slice(0, 4)} ${iso.slice(11, 19)} +0000`;
+}
+
+/** The messages that a sequence set names: RFC 3501 §9, `*` and swapped ends included. */
+export function pick(folder: ScriptedFolder, set: string, byUid: boolean): ScriptedMessage[] {
+  const { messages } = folder;
+  const numberOf = (message: ScriptedMessage, index: number) => (byUid ? message.uid : index + 1);
+  const last = messages.length === 0 ? 0 : numberOf(messages.at(-1)!, messages.length - 1);
+  const ranges = set.split(',').map((part) => {
+    const [a, b] = part.split(':').map((end) => (end === '*' ? last : Number(end)));
+    return [Math.min(a!, b ?? a!), Math.max(a!, b ?? a!)] as const;
+  });
+  return messages.filter((message, index) => {
+    const number = numberOf(message, index);
+    return ranges.some(([low, high]) => number >= low && number <= high);
+  });
+}
+
+function intersect(a: ScriptedMessage[], b: ScriptedMessage[]): ScriptedMessage[] {
+  const other = new Set(b);
+  return a.filter((message) => other.has(message));
+}
+
+/** Atoms and quoted strings of a command, quotes taken off. */
+function tokens(rest: string): string[] {
+  return [...rest.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
+    (match) => match[2] ?? match[1]!.replace(/\\(.)/g, '$1'),
+  );
+}
