@@ -55,6 +55,7 @@ const whatwg = (name: string): Encoding => ({
 const special = new Map<string, Encoding>([
   ['hz-gb-2312', { name: 'hz-gb-2312', decode: decodeHz, legacy: true }],
   ['iso-2022-kr', { name: 'iso-2022-kr', decode: decodeIso2022Kr, legacy: true }],
+  ['iso-2022-jp', { name: 'iso-2022-jp', decode: decodeIso2022Jp }],
   ['utf-16', { name: 'utf-16', decode: decodeUtf16 }],
 ]);
 
@@ -310,4 +311,20 @@ function decodeUtf16(bytes: Uint8Array): string {
     if (bytes[at + 1] === 0) odd += 1;
   }
   return new TextDecoder(even > odd ? 'utf-16be' : 'utf-16le').decode(bytes);
+}
+
+/**
+ * RFC 1468. Words that were joined shift to ASCII and at once away again, which the WHATWG's decoder
+ * takes for an error; only the last of several shifts in a row counts.
+ */
+function decodeIso2022Jp(bytes: Uint8Array): string {
+  const out = new Uint8Array(bytes.length);
+  let length = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const isShift = byte === 0x1b && (bytes[at + 1] === 0x28 || bytes[at + 1] === 0x24);
+    if (isShift && bytes[at + 3] === 0x1b) at += 2;
+    else out[length++] = byte;
+  }
+  return new TextDecoder('iso-2022-jp').decode(out.subarray(0, length));
 }

@@ -78,7 +78,7 @@ export function readDate(text: string, warn: Warn): string | null {
 /** RFC 5322: `Fri, 20 Nov 2026 11:00:00 +0100`, day name, seconds and zone optional, the year of 2 to 4 digits. */
 function readMail(source: string, warn: Warn): Moment | null {
   const match =
-    /^(?:[a-z]{2,10}\.?\s*,?\s*)?(\d{1,2})(?:\s*[-\s.]\s*)([a-z]{3,10})\.?(?:\s*[-\s.,]\s*)(\d{2,4}),?(?:\s+(?:at\s+)?(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:[.,]\d{1,9})?)?\s*([ap]m)?\s*(.*))?$/i.exec(
+    /^(?:[a-z]{2,10}\.?\s*,?\s*)?(\d{1,2})(?:\s*[-\s.]\s*)([a-z]{3,10})\.?(?:\s*[-\s.,]\s*)(\d{2,4}),?(?:\s+(?:at\s+)?(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:[.,]\d{1,9})?)?\s*([ap]m)?(?:\s*([-+a-z"].*))?)?$/i.exec(
       source,
     );
   if (!match) return null;
@@ -98,7 +98,7 @@ function readMail(source: string, warn: Warn): Moment | null {
 /** ISO 8601: `2026-11-20T11:00:00+01:00`, also with a space and with `/`. */
 function readIso(source: string, warn: Warn): Moment | null {
   const match =
-    /^(?:[a-z]{3,9},\s*)?(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T\s]\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,]\d{1,9})?)?\s*([ap]m)?\s*(.*))?$/i.exec(
+    /^(?:[a-z]{3,9},\s*)?(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T\s]\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,]\d{1,9})?)?\s*([ap]m)?(?:\s*([-+a-z"].*))?)?$/i.exec(
       source,
     );
   if (!match) return null;
@@ -115,12 +115,12 @@ function readIso(source: string, warn: Warn): Moment | null {
 /** The month first: asctime's `Fri Nov 20 11:00:00 2026`, and `November 20, 2026 11:00`. */
 function readOther(source: string, warn: Warn): Moment | null {
   const asctime =
-    /^(?:[a-z]{3,9}\.?,?\s+)?([a-z]{3,9})\.?\s+(\d{1,2}),?\s+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s+(?:([a-z]{1,5}|[-+]\d{4})\s+)?(\d{4})(?:\s+(.*))?$/i.exec(
+    /^(?:[a-z]{3,9}\.?,?\s+)?([a-z]{3,9})\.?\s+(\d{1,2}),?\s+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s+(?:([a-z]{1,5}|[-+]\d{4})\s+)?(\d{4})(?:\s+([-+a-z"].*))?$/i.exec(
       source,
     );
   const spelled =
     asctime === null
-      ? /^(?:[a-z]{3,9}\.?,?\s+)?([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?,?\s+(\d{4})(?:,?\s+(?:at\s+)?(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s*([ap]m)?\s*(.*))?$/i.exec(
+      ? /^(?:[a-z]{3,9}\.?,?\s+)?([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?,?\s+(\d{4})(?:,?\s+(?:at\s+)?(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s*([ap]m)?(?:\s*([-+a-z"].*))?)?$/i.exec(
           source,
         )
       : null;

@@ -220,7 +220,7 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
 function idsIn(text: string): string[] {
   const bracketed = [...text.matchAll(/<([^<>]+)>/g)].map((match) => (match[1] ?? '').trim());
   if (bracketed.length > 0) return bracketed.filter((id) => id !== '');
-  const bare = text.replace(/^[<>\s]+|[<>\s]+$/g, '');
+  const bare = text.replaceAll(/[<>]/g, ' ').trim();
   if (bare === '') return [];
   const words = bare.split(/\s+/);
   return words.length > 1 && words.some((word) => word.includes('@'))

@@ -137,7 +137,7 @@ export function fieldText(field: Field, hints: readonly string[], warn: Warn): s
 }
 
 /** Each line break with the white space after it is one space, as in mailparser. */
-const unfold = (text: string) => (/[\r\n]/.test(text) ? text.replace(/[\r\n]+[ \t]*/g, ' ') : text);
+const unfold = (text: string) => (/[\r\n]/.test(text) ? text.replace(/[\r\n][\r\n \t]*/g, ' ') : text);
 
 /** A field's text as people read it. */
 export function readableText(field: Field, hints: readonly string[], warn: Warn): string {

@@ -112,7 +112,7 @@ function structuredReader(hints: readonly string[], warn: Warn) {
     const text = fieldText({ ...field, raw }, hints, warn);
     const read = reader.parseHeaderValue(text, { stripComments: true });
     // `text/html charset=utf-8`: the semicolon was forgotten.
-    const forgotten = /^([^\s;=]+\/[^\s;=,]+)[\s,]+([a-z-]{1,30}=.*)$/is.exec(read.value);
+    const forgotten = /^([^\s;=/,]+\/[^\s;=,]+)[\s,]+([a-z-]{1,30}=.*)$/is.exec(read.value);
     if (!forgotten) return read;
     return reader.parseHeaderValue(text.replace(/[\s,]+/, '; '), { stripComments: true });
   };

@@ -42,14 +42,17 @@ function skipBlankLines(bytes: Buffer, start: number): number {
     if (byte === LF) line = at + 1;
     else if (byte !== CR && byte !== 0x20 && byte !== 0x09) break;
   }
-  const head = bytes.toString('latin1', line, line + 200);
+  const head = bytes.toString('latin1', line, line + FROM_LINE);
   return /^(?:>?From |[!-9;-~]+[ \t]*:)/.test(head) ? line : start;
 }
 
+/** As far as a line is looked at to tell what it is. */
+const FROM_LINE = 200;
+
 /** mbox's separator (RFC 4155), also quoted by a mailer that took it for content. */
 function skipFromLine(bytes: Buffer, start: number, warn: Warn): number {
-  const head = bytes.toString('latin1', start, start + 6);
-  if (!head.startsWith('From ') && head !== '>From ') return start;
+  // Not the obsolete `From : ann@example.org` (RFC 5322 §4.5).
+  if (!/^>?From (?![ \t]*:)/.test(bytes.toString('latin1', start, start + FROM_LINE))) return start;
   const end = bytes.indexOf(LF, start);
   if (end < 0) return start;
   warn('mbox-from-line');

@@ -85,13 +85,13 @@ export function readStructure(bytes: Buffer, start: number, warn: Warn): Structu
   };
 
   /** Ends the innermost multipart. One in which its boundary never occurred is text to its end. */
-  const end = (at: number) => {
+  const end = (at: number, closed: boolean) => {
     const multipart = open.pop();
     if (!multipart) return;
     boundaries.remove(multipart);
     const { part, bodyStart } = multipart;
     part.body = bytes.subarray(Math.min(bodyStart, at), at);
-    if (part.children === 0) leaves.push(asText(part, warn));
+    if (part.children === 0 && !closed) leaves.push(asText(part, warn));
   };
 
   const root = begin(start, null);
@@ -103,14 +103,14 @@ export function readStructure(bytes: Buffer, start: number, warn: Warn): Structu
     if (!delimiter) break;
     while (open.at(-1) !== delimiter.owner) {
       warn('multipart-unclosed');
-      end(to);
+      end(to, false);
     }
     from = delimiter.next;
-    if (delimiter.closing) end(to);
+    if (delimiter.closing) end(to, true);
     else begin(delimiter.next, delimiter.owner.part);
   }
   if (open.length > 0) warn('multipart-unclosed');
-  while (open.length > 0) end(bytes.length);
+  while (open.length > 0) end(bytes.length, false);
   if (parts > MANY_PARTS) warn('many-parts');
   return { root, leaves };
 }

@@ -68,11 +68,12 @@ function readWord(text: string, start: number): Word | null {
     .trim();
   if (/\s/.test(charset)) return null;
   const contentStart = charsetEnd + 3;
-  const end = text.indexOf('?=', contentStart);
-  if (end < 0) return null;
-  // The word was never ended and another one begins. Base64 padding before `?=` looks the same.
+  // Where another word begins this one must have ended. Base64 padding before `?=` looks like a beginning.
   const next = text.indexOf('=?', contentStart);
-  if (next >= 0 && next < end - 1) return null;
+  const room = next < 0 ? text.slice(contentStart) : text.slice(contentStart, next + 3);
+  const length = room.indexOf('?=');
+  if (length < 0) return null;
+  const end = contentStart + length;
   return { charset, base64: encoding === 'B', content: text.slice(contentStart, end), end: end + 2 };
 }
 
