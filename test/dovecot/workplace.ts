@@ -68,6 +68,8 @@ export interface Workplace extends AsyncDisposable {
   configure(changes: object): void;
   /** Runs a command to its end, with `input` on stdin. */
   command(parameters: string[], input?: string): Promise<Outcome>;
+  /** Starts a command, to be watched while it runs. */
+  launch(parameters: string[], input?: string): { pid: number; finished: Promise<Outcome> };
   /** Starts the daemon; does not wait for anything. */
   start(): RunningDaemon;
   /** status.json of the running daemon; null before its first. */
@@ -116,12 +118,16 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
     );
   configure({});
 
-  function launch(parameters: string[], stdin: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
+  function spawnProgram(parameters: string[], stdin: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('MAILWATCHD_'));
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, PROGRAM, ...parameters], {
-      stdio: [stdin, 'pipe', 'pipe'],
-      env: Object.fromEntries(environment),
-    });
+    const child = spawn(
+      'setpriv',
+      ['--pdeathsig', 'KILL', process.execPath, PROGRAM, ...parameters, '--config', configuration],
+      {
+        stdio: [stdin, 'pipe', 'pipe'],
+        env: Object.fromEntries(environment),
+      },
+    );
     running.add(child);
     child.once('exit', () => running.delete(child));
     return child;
@@ -138,21 +144,16 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
     state,
     configuration,
     configure,
-    async command(parameters, input) {
-      const child = launch(
-        [...parameters, '--config', configuration],
-        input === undefined ? 'ignore' : 'pipe',
-      );
+    launch(parameters, input) {
+      const child = spawnProgram(parameters, input === undefined ? 'ignore' : 'pipe');
       child.stdin?.end(input);
-      const [stdout, stderr] = await Promise.all([
-        text(child.stdout!),
-        text(child.stderr!),
-        once(child, 'close'),
-      ]);
-      return { status: child.exitCode, stdout, stderr };
+      const said = Promise.all([text(child.stdout!), text(child.stderr!), once(child, 'close')]);
+      const finished = said.then(([stdout, stderr]) => ({ status: child.exitCode, stdout, stderr }));
+      return { pid: child.pid!, finished };
     },
+    command: (parameters, input) => place.launch(parameters, input).finished,
     start() {
-      const child = launch(['run', '--config', configuration]);
+      const child = spawnProgram(['run']);
       let output = '';
       child.stderr!.on('data', (chunk: Buffer) => {
         output += chunk.toString();

@@ -63,7 +63,15 @@ export async function connectImap(options: {
     return [...untagged, last];
   }
 
-  async function command(...parts: (string | Buffer)[]): Promise<ImapLine[]> {
+  /** One command at a time: whose answer is being read is never in doubt. */
+  let queue: Promise<unknown> = Promise.resolve();
+  function command(...parts: (string | Buffer)[]): Promise<ImapLine[]> {
+    const answered = queue.then(() => transmit(parts));
+    queue = answered.catch(() => undefined);
+    return answered;
+  }
+
+  async function transmit(parts: (string | Buffer)[]): Promise<ImapLine[]> {
     const tag = `t${++count}`;
     socket.write(`${tag} `);
     for (const part of parts) {
