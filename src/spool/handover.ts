@@ -1,0 +1,295 @@
+/** The handoff of a batch: sync what is staged, commit "staged", publish; "published" rides in the next commit. */
+import { MailwatchdError } from '../errors.ts';
+import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
+import { forgetAlone } from './alone.ts';
+import { errorCode, storageError } from './files.ts';
+import type { Ledger } from './ledger.ts';
+import {
+  errorText,
+  isUnread,
+  type Key,
+  knownMessage,
+  type MessageFacts,
+  recordSettled,
+  recordStaged,
+  type StagedRow,
+} from './messages.ts';
+import { publishedPath, quarantinePath, stagedStem } from './names.ts';
+import { type QuarantineItem, stageQuarantine } from './quarantine.ts';
+import { type Pending, pendingOf, removeStaged, settle, sweepRuns } from './settle.ts';
+import type { Storage } from './storage.ts';
+
+/** A document that a parser has staged. */
+export interface AcceptItem {
+  epochId: number;
+  identity: MessageIdentity;
+  /** What the parser was given. */
+  target: StageTarget;
+  staged: StagedDocument;
+  /** RFC822.SIZE, bytes: a later epoch is compared by it. */
+  declaredSize: number;
+  /** An after-action is owed once it is published. */
+  after: boolean;
+  /** The request that this answers, where it is a replay. */
+  replay?: number;
+}
+
+/** A message that comes in to be handed over. */
+export type Arrival = { kind: 'document'; item: AcceptItem } | { kind: 'quarantine'; item: QuarantineItem };
+
+/** An arrival with the rows it makes. */
+interface Coming {
+  arrival: Arrival;
+  facts: MessageFacts;
+  row: StagedRow;
+  /** Its answer; undefined while it goes on, null once it is done. */
+  answer?: MailwatchdError | null;
+}
+
+export interface Handover {
+  /**
+   * Hands a batch over; `riding` are other writes for the same commit. The answers are in the order
+   * of the arrivals: null once the message stands durably at its place (or did before), else
+   * STORAGE_*, FILE_EXISTS, STAGED_MISSING or LEDGER_FAILED. `ledger` is null once `riding` is
+   * committed.
+   */
+  hand(
+    arrivals: Arrival[],
+    riding: () => void,
+  ): { answers: (MailwatchdError | null)[]; ledger: MailwatchdError | null };
+  /** Commits the "published" marks that are due. LEDGER_FAILED. */
+  flush(): void;
+  /** True while "published" marks wait for a commit. */
+  due(): boolean;
+  /** Tries again what is stuck; throws the first error that remains. */
+  settle(): void;
+}
+
+export function openHandover(
+  parts: { ledger: Ledger; storage: Storage; run: string; now: () => number },
+  leftover: Map<Pending, MailwatchdError>,
+): Handover {
+  const { ledger, storage, run, now } = parts;
+  /** Staged rows whose publishing failed; their mailboxes go on only after them. */
+  const stuck = leftover;
+  let marks: { row: StagedRow; at: number }[] = [];
+  /**
+   * Staged files whose commit failed. The commit may yet turn out durable after a crash (its frames
+   * can be in the log), so they must outlive it; a later commit proves that it did not happen.
+   */
+  let orphans: StagedRow[] = [];
+  let quarantined = 0;
+
+  /** One transaction with all marks that are due. */
+  function commit(work: () => void): void {
+    ledger.transaction(() => {
+      for (const { row, at } of marks) recordSettled(ledger, row, at);
+      work();
+    });
+    marks = [];
+    orphans = orphans.filter((row) => !discard(row));
+  }
+
+  /** Removes staged files that no row names; false where that fails: the run's end removes them. */
+  function discard(row: { run: string; stem: string }): boolean {
+    try {
+      removeStaged(storage, row);
+      return true;
+    } catch (error) {
+      storageError(error, row.stem);
+      return false;
+    }
+  }
+
+  function publishAll(pending: Pending[]): Map<Pending, MailwatchdError> {
+    const result = settle(pending, ledger, storage);
+    for (const item of pending) stuck.delete(item);
+    for (const { row } of result.published) marks.push({ row, at: now() });
+    for (const [item, error] of result.stuck) stuck.set(item, error);
+    if ([...result.withdrawn.values()].some(({ code }) => code === 'STAGED_MISSING')) storage.makeRun(run);
+    return new Map([...result.withdrawn, ...result.stuck]);
+  }
+
+  function coming(arrival: Arrival): Coming {
+    const at = { epoch: arrival.item.epochId, uid: arrival.item.identity.uid };
+    const { identity } = arrival.item;
+    const base = { ...at, internalDate: identity.internalDate, flags: identity.flags };
+    if (arrival.kind === 'quarantine') {
+      const { item } = arrival;
+      quarantined += 1;
+      const stem = `${stagedStem(identity.account, identity.id, quarantined)}q`;
+      return {
+        arrival,
+        facts: {
+          ...base,
+          ...item,
+          declaredSize: item.size,
+          size: item.complete ? item.size : null,
+          owesAfter: false,
+        },
+        row: {
+          ...at,
+          kind: 'quarantine',
+          run,
+          stem,
+          path: quarantinePath(identity.account, identity.id),
+          hasAttachments: false,
+          hasSource: true,
+          code: item.error.code,
+          reason: errorText(item.error),
+          complete: item.complete,
+        },
+      };
+    }
+    const { staged, target, declaredSize, after } = arrival.item;
+    return {
+      arrival,
+      facts: { ...base, ...staged, declaredSize, owesAfter: after },
+      row: {
+        ...at,
+        kind: 'document',
+        run,
+        stem: target.stem,
+        path: publishedPath(storage.settings.path, identity, target.name),
+        hasAttachments: staged.hasAttachments,
+        hasSource: staged.hasSource,
+        code: null,
+        reason: null,
+        complete: true,
+      },
+    };
+  }
+
+  /** What a row will say is staged is there and durable, but for its name in the run's directory. */
+  function prepare({ arrival, row }: Coming): void {
+    const base = `${storage.runDirectory(run)}/${row.stem}`;
+    if (arrival.kind === 'quarantine') stageQuarantine(storage, run, row.stem, arrival.item, now());
+    else if (storage.files.kind(`${base}.json`) !== 'file') {
+      throw new MailwatchdError('STAGED_MISSING', { where: `${base}.json` });
+    } else if (row.hasAttachments) storage.files.syncDirectory(base);
+  }
+
+  function hand(arrivals: Arrival[], riding: () => void) {
+    const all = arrivals.map(coming);
+    const again = repeated(all);
+    const batch = all.filter((one) => !again.has(one));
+    const going = () => batch.filter((one) => one.answer === undefined);
+    const refuse = (one: Coming, error: MailwatchdError) => {
+      discard(one.row);
+      one.answer = error;
+    };
+
+    const blocked = settleFirst(new Set(batch.map(({ row }) => row.epoch)));
+    for (const one of going()) {
+      const error = blocked.get(one.row.epoch);
+      if (error !== undefined) refuse(one, error);
+    }
+    for (const one of going()) {
+      try {
+        prepare(one);
+      } catch (error) {
+        refuse(one, missingOr(error, one.row.stem));
+      }
+    }
+    if (going().length > 0) {
+      try {
+        storage.files.syncDirectory(storage.runDirectory(run));
+      } catch (error) {
+        for (const one of going()) refuse(one, missingOr(error, storage.runDirectory(run)));
+        // Somebody removed it: parsers need it before the next message can be staged.
+        if (errorCode(error) === 'ENOENT') storage.makeRun(run);
+      }
+    }
+
+    const fresh: { one: Coming; pending: Pending }[] = [];
+    try {
+      commit(() => {
+        riding();
+        for (const one of going()) {
+          const supersedes = stage(ledger, one, now());
+          if (supersedes === undefined) continue;
+          const { account } = one.arrival.item.identity;
+          fresh.push({ one, pending: pendingOf(storage, one.row, { account, former: false, supersedes }) });
+        }
+      });
+    } catch (error) {
+      if (!(error instanceof MailwatchdError)) throw error;
+      for (const one of again) refuse(one, error);
+      for (const one of going()) orphans.push(one.row);
+      return { answers: all.map((one) => one.answer ?? error), ledger: error };
+    }
+
+    const failed = publishAll(fresh.map(({ pending }) => pending));
+    for (const { one, pending } of fresh) one.answer = failed.get(pending) ?? null;
+    // What was handled before, and is only staged once more: nothing is to be published.
+    for (const one of going()) {
+      discard(one.row);
+      one.answer = null;
+    }
+    for (const one of again) one.answer = hand([one.arrival], () => undefined).answers[0] ?? null;
+    return { answers: all.map((one) => one.answer ?? null), ledger: null };
+  }
+
+  /** "After any failed publishing before that mailbox goes on": what blocks each of these epochs. */
+  function settleFirst(epochs: Set<number>): Map<number, MailwatchdError> {
+    const blocking = [...stuck.keys()].filter(({ row }) => epochs.has(row.epoch));
+    if (blocking.length > 0) publishAll(blocking);
+    return new Map(
+      blocking.flatMap((item) => {
+        const error = stuck.get(item);
+        return error === undefined ? [] : [[item.row.epoch, error] as const];
+      }),
+    );
+  }
+
+  return {
+    hand,
+    flush() {
+      if (marks.length > 0) commit(() => undefined);
+    },
+    due: () => marks.length > 0,
+    settle() {
+      if (storage.files.kind(storage.runDirectory(run)) === null) storage.makeRun(run);
+      publishAll([...stuck.keys()]);
+      if (marks.length > 0) commit(() => undefined);
+      sweepRuns(ledger, storage, run);
+      for (const error of stuck.values()) throw error;
+    },
+  };
+}
+
+/**
+ * Records "staged" unless the message was handled before (inside the transaction). Undefined then;
+ * else the id of the quarantined form that it replaces, or null.
+ */
+function stage(ledger: Ledger, { arrival, facts, row }: Coming, now: number): string | null | undefined {
+  const known = knownMessage(ledger, row);
+  const replay = arrival.kind === 'document' ? arrival.item.replay : undefined;
+  if (replay !== undefined) {
+    // The request goes with the commit that takes it over; one that is gone was answered already.
+    if (ledger.run('DELETE FROM replay WHERE number = ?', replay) === 0) return undefined;
+  } else if (known !== null && known.state !== 'unfetchable' && !isUnread(known)) return undefined;
+  forgetAlone(ledger, row);
+  recordStaged(ledger, facts, row, now);
+  return known?.state === 'quarantined' && row.kind === 'document' ? arrival.item.identity.id : null;
+}
+
+/** Arrivals of a message that comes earlier in the same batch: they are handed over after it. */
+function repeated(all: Coming[]): Set<Coming> {
+  const first = new Map<string, Coming>();
+  const key = ({ epoch, uid }: Key) => `${epoch} ${uid}`;
+  return new Set(
+    all.filter((one) => {
+      if (first.has(key(one.row))) return true;
+      first.set(key(one.row), one);
+      return false;
+    }),
+  );
+}
+
+/** A staged file or directory that is not there was removed by somebody. */
+function missingOr(error: unknown, path: string): MailwatchdError {
+  if (errorCode(error) === 'ENOENT')
+    return new MailwatchdError('STAGED_MISSING', { where: path, cause: error });
+  return storageError(error, path);
+}

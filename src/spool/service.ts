@@ -1,0 +1,204 @@
+/** All that the spool thread does, without the thread: start, one method a question, batches, stop. */
+import type { MailwatchdError, PlainError } from '../errors.ts';
+import type { Mailbox, MessageMetadata } from '../model.ts';
+import type { Observation, OpenedEpoch } from '../ports.ts';
+import { beginAlone, countDeaths, endAlone, forgetAlone } from './alone.ts';
+import { advance, holdEpoch, markCompared, openEpoch } from './epochs.ts';
+import type { Files } from './files.ts';
+import { type Arrival, type Handover, openHandover } from './handover.ts';
+import { getSetting, type Ledger, openLedger, putSetting } from './ledger.ts';
+import { matchByHash, matchEarlier } from './matching.ts';
+import { handledUids, owedAfterActions, recordUnfetchable, settleAfterActions } from './messages.ts';
+import { mailboxName, stagedStem } from './names.ts';
+import { demandPair } from './pairing.ts';
+import { mailboxCounts } from './reading.ts';
+import { beginReplay, failReplay, pendingReplays, type Replay } from './replays.ts';
+import { settleFormer, sweepRuns } from './settle.ts';
+import { newRun, openStorage, type Storage, type StorageSettings } from './storage.ts';
+
+export interface SpoolOptions {
+  stateDirectory: string;
+  storage: StorageSettings;
+}
+
+/** This start of the daemon. */
+export interface Run {
+  id: string;
+  /** `.staging/<run>`, absolute. */
+  directory: string;
+  /** The last run ended without a clean stop. */
+  unclean: boolean;
+}
+
+/** Writes that need no commit of their own: they ride in the next batch's. */
+export type Riding =
+  | { kind: 'advance'; epochId: number; scannedThrough: number }
+  | { kind: 'settleAfterActions'; epochId: number; uids: number[] };
+
+export type Calls = ReturnType<typeof callsOn>;
+
+export interface Service {
+  run: Run;
+  calls: Calls;
+  /** Hands over what came together (`Handover.hand`). */
+  batch(arrivals: Arrival[], riding: Riding[]): ReturnType<Handover['hand']>;
+  /** Commits due "published" marks. */
+  flush(): void;
+  due(): boolean;
+  /** True when another process has left a request to replay since the last look. */
+  replaysRequested(): boolean;
+  /** The clean end: marks committed, the run's directory removed. */
+  stop(): void;
+}
+
+/**
+ * Opens ledger and storage, settles former runs, and begins a new run. STORAGE_MISSING,
+ * STORAGE_NOT_PAIRED, STORAGE_*, LEDGER_FAILED.
+ */
+export function openService(options: SpoolOptions, deps: { files: Files; now: () => number }): Service {
+  const ledger = openLedger(options.stateDirectory);
+  try {
+    return serviceOn(ledger, options, deps);
+  } catch (error) {
+    ledger.close();
+    throw error;
+  }
+}
+
+function serviceOn(
+  ledger: Ledger,
+  options: SpoolOptions,
+  deps: { files: Files; now: () => number },
+): Service {
+  const { files, now } = deps;
+  demandPair(ledger, options.storage.directory, files);
+  const storage = openStorage(options.storage, files);
+  const stuck = settleFormer(ledger, storage, now());
+  const id = newRun(now());
+  storage.makeRun(id);
+  const unclean = beginRun(ledger, id);
+  sweepRuns(ledger, storage, id);
+  const run = { id, directory: storage.runDirectory(id), unclean };
+  const handover = openHandover({ ledger, storage, run: id, now }, stuck);
+  let version = ledger.dataVersion();
+
+  return {
+    run,
+    calls: callsOn(ledger, storage, handover, run, now),
+    batch: (arrivals, riding) =>
+      handover.hand(arrivals, () => {
+        for (const write of riding) {
+          if (write.kind === 'advance') advance(ledger, write.epochId, write.scannedThrough, now());
+          else settleAfterActions(ledger, write.epochId, write.uids);
+        }
+      }),
+    flush: handover.flush,
+    due: handover.due,
+    replaysRequested() {
+      const seen = ledger.dataVersion();
+      if (seen === version) return false;
+      version = seen;
+      return pendingReplays(ledger).length > 0;
+    },
+    stop() {
+      try {
+        stopRun(ledger, storage, handover);
+      } finally {
+        ledger.close();
+      }
+    },
+  };
+}
+
+/** A new run in the ledger; true where the one before did not end cleanly. A crash in between counts no death twice. */
+function beginRun(ledger: Ledger, id: string): boolean {
+  return ledger.transaction(() => {
+    const unclean = getSetting(ledger, 'run.clean') === 'no';
+    if (unclean) countDeaths(ledger);
+    else endAlone(ledger);
+    putSetting(ledger, 'run.id', id);
+    putSetting(ledger, 'run.clean', 'no');
+    return unclean;
+  });
+}
+
+function stopRun(ledger: Ledger, storage: Storage, handover: Handover): void {
+  let trouble: MailwatchdError | null = null;
+  try {
+    handover.settle();
+  } catch (error) {
+    // What is stuck stays staged, with its run's directory, for the next start.
+    trouble = error as MailwatchdError;
+  }
+  handover.flush();
+  ledger.transaction(() => {
+    endAlone(ledger);
+    ledger.run('UPDATE replay SET run = NULL WHERE run IS NOT NULL');
+    putSetting(ledger, 'run.clean', 'yes');
+  });
+  sweepRuns(ledger, storage, null);
+  if (trouble !== null) throw trouble;
+}
+
+/** The questions that main asks, by name; each is one transaction or a reading. */
+function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run, now: () => number) {
+  const newestBefore = ledger.get<{ id: number | null }>('SELECT max(id) AS id FROM epoch')?.id ?? 0;
+  /** Up to where an epoch must have been scanned to be through with its suspects. */
+  const suspectsUpTo = new Map<number, number>();
+  const warned = new Set<string>();
+  let replays = 0;
+
+  /** An unclean end makes the first unhandled messages of the mailboxes that were there suspects. */
+  const areSuspects = ({ epoch }: Omit<OpenedEpoch, 'suspects'>, uidNext: number): boolean => {
+    if (!run.unclean) return false;
+    const before = ledger.get(
+      'SELECT 1 FROM epoch WHERE account = ? AND folder = ? AND id <= ?',
+      epoch.account,
+      epoch.folder,
+      newestBefore,
+    );
+    if (before === undefined) return false;
+    const upTo = suspectsUpTo.get(epoch.id);
+    if (upTo !== undefined) return epoch.scannedThrough < upTo;
+    suspectsUpTo.set(epoch.id, uidNext - 1);
+    return true;
+  };
+
+  return {
+    openEpoch(mailbox: Mailbox, observation: Observation): OpenedEpoch {
+      const opened = openEpoch(ledger, mailbox, observation);
+      const fresh = opened.warnings.filter((text) => !warned.has(`${mailboxName(mailbox)} ${text}`));
+      for (const text of fresh) warned.add(`${mailboxName(mailbox)} ${text}`);
+      return { ...opened, warnings: fresh, suspects: areSuspects(opened, observation.uidNext) };
+    },
+    handled: (
+      epochId: number,
+      low: number,
+      high: number,
+      options: { messageBytes: number; retryUnfetchable: boolean },
+    ) => handledUids(ledger, epochId, low, high, options),
+    matchEarlier: (epochId: number, candidates: MessageMetadata[]) =>
+      matchEarlier(ledger, epochId, candidates, now()),
+    matchByHash: (epochId: number, candidate: MessageMetadata, sha256: string) =>
+      matchByHash(ledger, epochId, candidate, sha256, now()),
+    markCompared: (epochId: number) => markCompared(ledger, epochId),
+    holdEpoch: (epochId: number, unmatched: number) => holdEpoch(ledger, epochId, unmatched),
+    beginAlone: (epochId: number, uid: number) => beginAlone(ledger, { epoch: epochId, uid }),
+    recordUnfetchable(epochId: number, message: MessageMetadata, error: PlainError): void {
+      ledger.transaction(() => {
+        forgetAlone(ledger, { epoch: epochId, uid: message.uid });
+        recordUnfetchable(ledger, epochId, message, error, now());
+      });
+    },
+    owedAfterActions: (epochId: number, limit: number) => owedAfterActions(ledger, epochId, limit),
+    settle: () => handover.settle(),
+    pendingReplays: () => pendingReplays(ledger),
+    beginReplay(replay: Replay) {
+      replays += 1;
+      const stem = `${stagedStem(replay.account, replay.id, replays)}r`;
+      return beginReplay(ledger, storage, run.id, replay.number, stem);
+    },
+    failReplay: (replay: Replay, error: PlainError) => failReplay(ledger, replay, error),
+    counts: (mailbox: Mailbox) => mailboxCounts(ledger, mailbox),
+  };
+}

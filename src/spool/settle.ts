@@ -1,0 +1,135 @@
+/** Brings rows that are "staged" to their end: after a crash, and after a publishing that failed. */
+import { MailwatchdError } from '../errors.ts';
+import { onStorage } from './files.ts';
+import type { Ledger } from './ledger.ts';
+import { knownMessage, recordSettled, recordWithdrawn, type StagedRow, stagedRows } from './messages.ts';
+import { messageId, quarantinePath } from './names.ts';
+import { type Handoff, publish, takeBack } from './publish.ts';
+import type { Storage } from './storage.ts';
+
+/** A row and the moves that bring its files to their place. */
+export interface Pending {
+  row: StagedRow;
+  handoff: Handoff;
+  account: string;
+}
+
+/** What became of a batch of pending messages. */
+export interface Settled {
+  /** At their place, durably; "published" is not committed yet. */
+  published: Pending[];
+  /** Taken back for good: unknown again, nothing of them left (FILE_EXISTS, STAGED_MISSING). */
+  withdrawn: Map<Pending, MailwatchdError>;
+  /** Still staged: to be tried again (STORAGE_*, LEDGER_FAILED). */
+  stuck: Map<Pending, MailwatchdError>;
+}
+
+/** The moves of a staged row. `supersedes` names the message whose quarantined form it replaces. */
+export function pendingOf(
+  storage: Storage,
+  row: StagedRow,
+  owner: { account: string; former: boolean; supersedes: string | null },
+): Pending {
+  const { account, former } = owner;
+  const stem = `${storage.runDirectory(row.run)}/${row.stem}`;
+  const step = (from: string, to: string) => ({ from: stem + from, to: storage.at(to), done: false });
+  if (row.kind === 'quarantine') {
+    const early = [step('.eml', `${row.path}.eml`)];
+    const last = step('.error', `${row.path}.error`);
+    return { row, account, handoff: { early, last, former, exclusive: false, superseded: [] } };
+  }
+  const target = row.path.replace(/\.json$/, '');
+  const early = [];
+  if (row.hasAttachments) early.push(step('', target));
+  if (row.hasSource) early.push(step('.eml', `${target}.eml`));
+  const quarantined =
+    owner.supersedes === null ? null : storage.at(quarantinePath(account, owner.supersedes));
+  const superseded = quarantined === null ? [] : [`${quarantined}.error`, `${quarantined}.eml`];
+  return {
+    row,
+    account,
+    handoff: { early, last: step('.json', row.path), former, exclusive: true, superseded },
+  };
+}
+
+/**
+ * Publishes what is pending, and takes back what cannot be: moves first, then the row, then the
+ * staged files. Does not commit "published": the caller's next transaction does.
+ */
+export function settle(pending: Pending[], ledger: Ledger, storage: Storage): Settled {
+  const result: Settled = { published: [], withdrawn: new Map(), stuck: new Map() };
+  for (const [directories, group] of [
+    [storage.published, pending.filter(({ row }) => row.kind === 'document')],
+    [storage.quarantined, pending.filter(({ row }) => row.kind === 'quarantine')],
+  ] as const) {
+    const failed = publish(
+      group.map(({ handoff }) => handoff),
+      storage.files,
+      directories,
+    );
+    for (const item of group) {
+      const error = failed.get(item.handoff);
+      if (error === undefined) result.published.push(item);
+      else if (error.code === 'FILE_EXISTS' || error.code === 'STAGED_MISSING') withdraw(item, error);
+      else result.stuck.set(item, error);
+    }
+  }
+  return result;
+
+  function withdraw(item: Pending, error: MailwatchdError): void {
+    try {
+      onStorage(item.handoff.last.to, () => takeBack(item.handoff, storage.files));
+      ledger.transaction(() => recordWithdrawn(ledger, item.row));
+      onStorage(item.handoff.last.from, () => removeStaged(storage, item.row));
+      result.withdrawn.set(item, error);
+    } catch (failure) {
+      if (!(failure instanceof MailwatchdError)) throw failure;
+      result.stuck.set(item, failure);
+    }
+  }
+}
+
+/** Removes a message's staged files. Only ever after no row names them, or before one did. */
+export function removeStaged(storage: Storage, staged: { run: string; stem: string }): void {
+  const stem = `${storage.runDirectory(staged.run)}/${staged.stem}`;
+  for (const ending of ['.json', '.error', '.eml', '']) storage.files.remove(stem + ending);
+}
+
+/**
+ * Settles what former runs left, in UID order. A run directory that is gone was removed by somebody:
+ * its messages become unknown and are fetched again. Returns what is still stuck.
+ */
+export function settleFormer(ledger: Ledger, storage: Storage, now: number): Map<Pending, MailwatchdError> {
+  const runs = new Set(storage.runs());
+  const [present, gone] = partition(stagedRows(ledger), (row) => runs.has(row.run));
+  const pending = present.map((row) => pendingOf(storage, row, { ...ownerOf(ledger, row), former: true }));
+  const { published, stuck } = settle(pending, ledger, storage);
+  ledger.transaction(() => {
+    for (const { row } of published) recordSettled(ledger, row, now);
+    for (const row of gone) recordWithdrawn(ledger, row);
+  });
+  return stuck;
+}
+
+function ownerOf(ledger: Ledger, row: StagedRow): { account: string; supersedes: string | null } {
+  const owner = ledger.get<{ account: string; folder: string; label: string }>(
+    'SELECT account, folder, label FROM epoch WHERE id = ?',
+    row.epoch,
+  );
+  if (owner === undefined) throw new MailwatchdError('INTERNAL', { detail: `no epoch ${row.epoch}` });
+  const quarantined = knownMessage(ledger, row)?.state === 'quarantined';
+  return {
+    account: owner.account,
+    supersedes: quarantined ? messageId(owner.folder, owner.label, row.uid) : null,
+  };
+}
+
+/** Removes the directories of runs that no row names, with whatever was staged in them without a row. */
+export function sweepRuns(ledger: Ledger, storage: Storage, current: string | null): void {
+  const named = new Set(stagedRows(ledger).map((row) => row.run));
+  for (const run of storage.runs()) if (run !== current && !named.has(run)) storage.removeRun(run);
+}
+
+function partition<T>(items: T[], test: (item: T) => boolean): [T[], T[]] {
+  return [items.filter(test), items.filter((item) => !test(item))];
+}

@@ -1,0 +1,153 @@
+/** The spool thread's entry: one queue, everything synchronous; a batch is what came while the last one was synced. */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../clock.ts';
+import { MailwatchdError, type PlainError, plainError } from '../errors.ts';
+import { diskFiles } from './files.ts';
+import type { Arrival } from './handover.ts';
+import {
+  type Calls,
+  openService,
+  type Riding,
+  type Run,
+  type Service,
+  type SpoolOptions,
+} from './service.ts';
+
+/** So many messages share one commit at most: a bound on the time until the first of them is answered. */
+const BATCH_MESSAGES = 512;
+
+/** "published" is committed within this, also where no next batch comes. */
+const MARK_MILLISECONDS = 1_000;
+
+/** How often another process's commits are looked for. */
+const WATCH_MILLISECONDS = 1_000;
+
+/** What main sends. */
+export type Request = { number: number } & (
+  | { kind: 'arrival'; arrival: Arrival }
+  | { kind: 'riding'; write: Riding }
+  | { kind: 'call'; name: keyof Calls; args: unknown[] }
+  | { kind: 'stop' }
+);
+
+/** What main gets. */
+export type Report =
+  | { kind: 'ready'; run: Run }
+  | { kind: 'refused'; error: PlainError }
+  | { kind: 'answers'; answers: Answer[] }
+  | { kind: 'replay-requested' };
+
+export type Answer = { number: number; value?: unknown; error?: PlainError };
+
+if (parentPort !== null) serve(parentPort, workerData as SpoolOptions);
+
+function serve(port: MessagePort, options: SpoolOptions): void {
+  const report = (message: Report) => port.postMessage(message);
+  let service: Service;
+  try {
+    service = openService(options, { files: diskFiles, now: () => systemClock.now() });
+  } catch (error) {
+    report({ kind: 'refused', error: ours(error) });
+    port.close();
+    return;
+  }
+  let queue: Request[] = [];
+  let cancelMarks: (() => void) | null = null;
+  let cancelWatch: () => void = () => undefined;
+
+  port.on('message', (request: Request) => {
+    // The event loop brings all that has come before it gets to the immediate.
+    if (queue.length === 0) setImmediate(turn);
+    queue.push(request);
+  });
+  watch();
+  report({ kind: 'ready', run: service.run });
+
+  function turn(): void {
+    const requests = queue;
+    queue = [];
+    for (const request of requests) if (request.kind === 'call') answerCall(request);
+    const riding = requests.filter((request) => request.kind === 'riding');
+    const arrivals = requests.filter((request) => request.kind === 'arrival');
+    if (riding.length > 0 || arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), riding);
+    while (arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), []);
+    const stop = requests.find((request) => request.kind === 'stop');
+    if (stop !== undefined) answerStop(stop.number);
+    else if (service.due() && cancelMarks === null)
+      cancelMarks = systemClock.after(MARK_MILLISECONDS, commitMarks);
+  }
+
+  function answerCall(request: Extract<Request, { kind: 'call' }>): void {
+    const { number, name, args } = request;
+    try {
+      // An answer must not be older than what was published before it.
+      service.flush();
+      const call = service.calls[name] as (...args: unknown[]) => unknown;
+      report({ kind: 'answers', answers: [{ number, value: call(...args) }] });
+    } catch (error) {
+      report({ kind: 'answers', answers: [{ number, error: ours(error) }] });
+    }
+  }
+
+  function answerBatch(
+    arrivals: Extract<Request, { kind: 'arrival' }>[],
+    riding: Extract<Request, { kind: 'riding' }>[],
+  ): void {
+    const { answers, ledger } = service.batch(
+      arrivals.map(({ arrival }) => arrival),
+      riding.map(({ write }) => write),
+    );
+    report({
+      kind: 'answers',
+      answers: [
+        ...arrivals.map(({ number }, index) => answer(number, answers[index] ?? null)),
+        ...riding.map(({ number }) => answer(number, ledger)),
+      ],
+    });
+  }
+
+  function answerStop(number: number): void {
+    cancelMarks?.();
+    cancelWatch();
+    try {
+      service.stop();
+      report({ kind: 'answers', answers: [{ number }] });
+    } catch (error) {
+      report({ kind: 'answers', answers: [{ number, error: ours(error) }] });
+    }
+    port.close();
+  }
+
+  function commitMarks(): void {
+    cancelMarks = null;
+    try {
+      service.flush();
+    } catch (error) {
+      ours(error);
+      // The marks stay due. Whoever writes next is told what is wrong with the ledger.
+      cancelMarks = systemClock.after(MARK_MILLISECONDS, commitMarks);
+    }
+  }
+
+  function watch(): void {
+    cancelWatch = systemClock.after(WATCH_MILLISECONDS, () => {
+      watch();
+      try {
+        if (service.replaysRequested()) report({ kind: 'replay-requested' });
+      } catch (error) {
+        // A ledger that cannot be read is reported by those who need it; this only looks again.
+        ours(error);
+      }
+    });
+  }
+}
+
+function answer(number: number, error: MailwatchdError | null): Answer {
+  return error === null ? { number } : { number, error: plainError(error) };
+}
+
+/** Ours crosses as it is. Anything else is a defect and ends the thread, which main reports. */
+function ours(error: unknown): PlainError {
+  if (error instanceof MailwatchdError) return plainError(error);
+  throw error;
+}
