@@ -1,6 +1,7 @@
 /** Bytes → text: declared character sets as the WHATWG names them, and recognition where none or a wrong one is declared. */
 import { isAscii, isUtf8 } from 'node:buffer';
 import iconv from 'iconv-lite';
+import { decodeHz, decodeIso2022Jp, decodeIso2022Kr, decodeUtf7, decodeUtf16 } from './charsets-legacy.ts';
 import type { Warn } from './warnings.ts';
 
 export interface CharsetHints {
@@ -56,6 +57,7 @@ const special = new Map<string, Encoding>([
   ['hz-gb-2312', { name: 'hz-gb-2312', decode: decodeHz, legacy: true }],
   ['iso-2022-kr', { name: 'iso-2022-kr', decode: decodeIso2022Kr, legacy: true }],
   ['iso-2022-jp', { name: 'iso-2022-jp', decode: decodeIso2022Jp }],
+  ['utf-7', { name: 'utf-7', decode: decodeUtf7, legacy: true }],
   ['utf-16', { name: 'utf-16', decode: decodeUtf16 }],
 ]);
 
@@ -102,7 +104,7 @@ function findEncoding(name: string): Encoding | null {
   return {
     name,
     decode: (bytes) => iconv.decode(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), name),
-    legacy: /^utf-?(?:7|32)/.test(name),
+    legacy: /^utf-?32/.test(name),
   };
 }
 
@@ -259,72 +261,4 @@ function isBeyond(label: string, name: string, bytes: Buffer): boolean {
     if (lead < 0xa1 || lead > 0xf7 || (bytes[at] ?? 0) < 0xa1) return true; // GB 2312 is A1A1–F7FE
   }
   return false;
-}
-
-/** RFC 1843: `~{` to GB 2312 in seven bits, `~}` back, `~~` a tilde, `~` before a line end nothing. */
-function decodeHz(bytes: Uint8Array): string {
-  const wide = new Uint8Array(bytes.length);
-  let length = 0;
-  let shifted = false;
-  for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at] ?? 0;
-    const next = bytes[at + 1];
-    if (byte === 0x7e && !shifted && (next === 0x7b || next === 0x7e || next === 0x0a)) {
-      at += 1;
-      if (next === 0x7b) shifted = true;
-      else if (next === 0x7e) wide[length++] = byte;
-    } else if (byte === 0x7e && shifted && next === 0x7d) {
-      at += 1;
-      shifted = false;
-    } else {
-      if (byte === 0x0a) shifted = false;
-      wide[length++] = shifted ? byte | 0x80 : byte;
-    }
-  }
-  return new TextDecoder('gbk').decode(wide.subarray(0, length));
-}
-
-/** RFC 1557: after `ESC $ ) C`, SO shifts to KS X 1001 in seven bits and SI back. */
-function decodeIso2022Kr(bytes: Uint8Array): string {
-  const wide = new Uint8Array(bytes.length);
-  let length = 0;
-  let shifted = false;
-  for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at] ?? 0;
-    if (byte === 0x1b && bytes[at + 1] === 0x24 && bytes[at + 2] === 0x29 && bytes[at + 3] === 0x43) at += 3;
-    else if (byte === 0x0e) shifted = true;
-    else if (byte === 0x0f) shifted = false;
-    else {
-      if (byte === 0x0a) shifted = false;
-      wide[length++] = shifted && byte > 0x20 ? byte | 0x80 : byte;
-    }
-  }
-  return new TextDecoder('euc-kr').decode(wide.subarray(0, length));
-}
-
-/** UTF-16 without a byte order mark: the order in which the zero bytes of ASCII text lie. */
-function decodeUtf16(bytes: Uint8Array): string {
-  let even = 0;
-  let odd = 0;
-  for (let at = 0; at + 1 < Math.min(bytes.length, META_BYTES); at += 2) {
-    if (bytes[at] === 0) even += 1;
-    if (bytes[at + 1] === 0) odd += 1;
-  }
-  return new TextDecoder(even > odd ? 'utf-16be' : 'utf-16le').decode(bytes);
-}
-
-/**
- * RFC 1468. Words that were joined shift to ASCII and at once away again, which the WHATWG's decoder
- * takes for an error; only the last of several shifts in a row counts.
- */
-function decodeIso2022Jp(bytes: Uint8Array): string {
-  const out = new Uint8Array(bytes.length);
-  let length = 0;
-  for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at] ?? 0;
-    const isShift = byte === 0x1b && (bytes[at + 1] === 0x28 || bytes[at + 1] === 0x24);
-    if (isShift && bytes[at + 3] === 0x1b) at += 2;
-    else out[length++] = byte;
-  }
-  return new TextDecoder('iso-2022-jp').decode(out.subarray(0, length));
 }

@@ -71,6 +71,9 @@ export interface ParseOptions {
 /** More recipients than people write to at once. */
 const MANY_RECIPIENTS = 1000;
 
+/** Addresses of one kind that are given. Each costs some hundred bytes of memory, and a header can hold millions. */
+const MAX_ADDRESSES = 100_000;
+
 /** Hex digits of the hash that are the id of a message without a mailbox. */
 const ID_DIGITS = 16;
 

@@ -21,13 +21,13 @@ export interface Header {
 }
 
 /** Bytes of a header that are read. The largest real ones (long recipient lists, ARC chains) stay far below. */
-const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+const MAX_HEADER_BYTES = 8 * 1024 * 1024;
 
 /** Fields that are read. Each becomes a row of the document; 50,000 must be complete. */
 const MAX_FIELDS = 100_000;
 
 /** Bytes of one field that are read: 20,000 recipients need about 1 MiB. */
-const MAX_FIELD_BYTES = 4 * 1024 * 1024;
+const MAX_FIELD_BYTES = 2 * 1024 * 1024;
 
 const LF = 0x0a;
 

@@ -17,6 +17,12 @@ for (const [value, char] of [
 }
 base64Values[0x3d] = PAD;
 
+/** The six bits of a base64 character (its byte), or -1. */
+export function base64ValueOf(byte: number | undefined): number {
+  const value = byte === undefined ? SKIP : (base64Values[byte] as number);
+  return value < PAD ? value : -1;
+}
+
 /** RFC 2045 §6.8: characters outside of the alphabet are ignored; each padded piece is decoded for itself. */
 export function decodeBase64(bytes: Buffer): TransferDecoded {
   const out = Buffer.allocUnsafe(Math.ceil((bytes.length * 3) / 4) + 3);
