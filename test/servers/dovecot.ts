@@ -276,46 +276,33 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
   }
 }
 
-/** Configuration of Dovecot 2.3. */
+/** The configuration, in the words of 2.3 (Debian 12, Ubuntu 24.04) or of 2.4 (Debian 13). */
 function configure(
   directory: string,
   host: string,
   ports: { imapPort: number; imapsPort: number; lmtpPort: number },
   options: DovecotOptions,
 ): string {
-  const { certificate, driver = 'maildir' } = options;
+  const { certificate, driver = 'maildir', loginDisabled = false } = options;
+  const version = execFileSync('/usr/sbin/dovecot', ['--version'], { encoding: 'utf8' });
+  const words = version.startsWith('2.3.') ? wordsOf23 : wordsOf24;
   const root = process.getuid?.() === 0;
-  const me = { user: userInfo().username, group: execFileSync('id', ['-gn'], { encoding: 'utf8' }).trim() };
   return `
+${words({ users: join(directory, 'users'), driver, loginDisabled, certificate })}
 base_dir = ${directory}/run
 state_dir = ${directory}/state
 log_path = ${directory}/dovecot.log
 listen = ${host}
-protocols = imap lmtp
-mail_location = ${driver}:~/mail
 first_valid_uid = 1
 first_valid_gid = 1
-${root ? '' : `default_internal_user = ${me.user}\ndefault_login_user = ${me.user}\ndefault_internal_group = ${me.group}\n`}
+${root ? '' : unprivileged()}
 # Connection limits are another test's subject.
 mail_max_userip_connections = 1000
 mailbox_idle_check_interval = 30 secs
 mail_fsync = never
 auth_mechanisms = plain login
 auth_failure_delay = 0
-disable_plaintext_auth = ${options.loginDisabled ? 'yes' : 'no'}
-${
-  certificate
-    ? `ssl = yes\nssl_cert = <${certificate.certificate}\nssl_key = <${certificate.key}`
-    : 'ssl = no'
-}
-passdb {
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u ${directory}/users
-}
-userdb {
-  driver = passwd-file
-  args = username_format=%u ${directory}/users
-}
+ssl = ${certificate ? 'yes' : 'no'}
 namespace inbox {
   inbox = yes
   separator = /
@@ -342,6 +329,53 @@ service lmtp {
   }
 }
 `;
+}
+
+interface Settings {
+  users: string;
+  driver: string;
+  loginDisabled: boolean;
+  certificate: CertificateFiles | undefined;
+}
+
+const wordsOf23 = ({ users, driver, loginDisabled, certificate }: Settings): string => `
+protocols = imap lmtp
+mail_location = ${driver}:~/mail
+disable_plaintext_auth = ${loginDisabled ? 'yes' : 'no'}
+${certificate ? `ssl_cert = <${certificate.certificate}\nssl_key = <${certificate.key}` : ''}
+passdb {
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u ${users}
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%u ${users}
+}`;
+
+const wordsOf24 = ({ users, driver, loginDisabled, certificate }: Settings): string => `
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+protocols {
+  imap = yes
+  lmtp = yes
+}
+mail_driver = ${driver}
+mail_path = ~/mail
+auth_allow_cleartext = ${loginDisabled ? 'no' : 'yes'}
+auth_username_format = %{user}
+${certificate ? `ssl_server_cert_file = ${certificate.certificate}\nssl_server_key_file = ${certificate.key}` : ''}
+passdb passwd-file {
+  passwd_file_path = ${users}
+}
+userdb passwd-file {
+  passwd_file_path = ${users}
+}`;
+
+/** Without root there is nobody to change to and nothing to lock oneself into. */
+function unprivileged(): string {
+  const user = userInfo().username;
+  const group = execFileSync('id', ['-gn'], { encoding: 'utf8' }).trim();
+  return `default_internal_user = ${user}\ndefault_login_user = ${user}\ndefault_internal_group = ${group}`;
 }
 
 /** A passwd-file; the mail of each user lies under homes/, owned by whom Dovecot serves it as. */
