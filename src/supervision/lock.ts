@@ -31,8 +31,8 @@ export async function takeLock(stateDirectory: string): Promise<Lock> {
   let database: DatabaseSync | null = null;
   try {
     database = new DatabaseSync(lockFile(stateDirectory), { timeout: TAKE_TIMEOUT_MS });
-    // The transaction never writes: no journal beside the file, and nothing that a full disk could refuse.
-    database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');
+    // Never committed, and its journal not in a file: nothing is left behind, or refused by a full disk.
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (error) {
     database?.close();
     throw lockError(error, stateDirectory);
