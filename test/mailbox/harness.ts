@@ -12,6 +12,10 @@ export const IDLE_RENEW_MS = 300_000;
 export const POLL_MS = 60_000;
 export const RECONCILE_MS = 900_000;
 
+export type WatchChanges = Omit<Partial<WatchOptions>, 'account'> & {
+  account?: Partial<WatchOptions['account']>;
+};
+
 export interface Harness extends AsyncDisposable {
   server: ScriptedServer;
   clock: ManualClock;
@@ -20,7 +24,7 @@ export interface Harness extends AsyncDisposable {
   /** Lines as `level event {fields}`. */
   logged: string[];
   /** Starts watching; `report` and `until` are of the last one started. */
-  watch(options?: Partial<WatchOptions> & { account?: Partial<WatchOptions['account']> }): Promise<void>;
+  watch(options?: WatchChanges): Promise<void>;
   done(): Promise<void>;
   nudge(): void;
   report(): MailboxReport;
@@ -28,6 +32,8 @@ export interface Harness extends AsyncDisposable {
   until(condition: (report: MailboxReport) => boolean): Promise<MailboxReport>;
   /** Waits until the mailbox waits: idle or polling, with its timer set. */
   idle(): Promise<MailboxReport>;
+  /** Waits for the `count`-th failed connection since the start, then moves the clock to the next try. */
+  retry(count: number): Promise<MailboxReport>;
   stop(): Promise<void>;
 }
 
@@ -115,6 +121,12 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
         look();
       }),
     idle: () => harness.until(({ state }) => state === 'idle' || state === 'polling'),
+    async retry(count) {
+      const failures = () => logged.filter((line) => /connection_lost|mailbox_failing/.test(line)).length;
+      const report = await harness.until(() => failures() >= count);
+      clock.advance(clock.timers()[0] ?? 0);
+      return report;
+    },
     async stop() {
       controller.abort();
       await watcher?.done;

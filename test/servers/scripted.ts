@@ -105,7 +105,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     serve(socket, ++connections);
   };
   const listener: Server =
-    security === 'tls' ? createTlsServer({ ...options.certificate }, accept) : createServer(accept);
+    security === 'tls' ? createTlsServer({ ...options.certificate, noDelay: true }, accept) : createServer({ noDelay: true }, accept);
   listener.on('tlsClientError', () => undefined);
   listener.on('connection', (socket: Socket) => {
     sockets.add(socket);
