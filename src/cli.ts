@@ -149,7 +149,7 @@ function buildProgram(
   )
     .option('--account <name>', 'of this account only')
     .option('--folder <name>', 'of this folder only')
-    .option('--since <date>', 'received at or after, YYYY-MM-DD or ISO 8601')
+    .option('--since <date>', 'handled at or after: YYYY-MM-DD (UTC) or ISO 8601')
     .option('--state <state>', 'staged, published, quarantined, unfetchable, carried or skipped')
     .option('--limit <number>', 'the newest so many')
     .option('--json', 'one JSON line a message')

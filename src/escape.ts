@@ -1,20 +1,29 @@
 /** Makes text of a server or a message fit for a terminal, a log line or a table cell. */
 
-/**
- * Everything that moves a cursor, breaks a line or reorders what is read: C0 and C1 controls (terminal
- * escapes among them), line and paragraph separators, bidirectional controls, invisible format characters.
- */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-
 /** Longest piece of foreign text on one line, in UTF-16 units: enough for a subject or a server's answer. */
 const MAX_LENGTH = 300;
 
-/** `text` on one line without anything a terminal acts on; control characters become `\xNN` or `\uNNNN`. */
+/**
+ * Everything that moves a cursor, breaks a line or reorders what is read: controls (terminal escapes
+ * among them), format characters (bidirectional and invisible ones), line and paragraph separators, and
+ * lone surrogates.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** Each UTF-16 unit of an unprintable character becomes what `replace` makes of its four hex digits. */
+export function escapeUnprintable(text: string, replace: (hex: string) => string): string {
+  return text.replace(UNPRINTABLE, (character) =>
+    character
+      .split('')
+      .map((unit) => replace(unit.charCodeAt(0).toString(16).padStart(4, '0')))
+      .join(''),
+  );
+}
+
+const SHORT: Readonly<Record<string, string>> = { '000a': '\\n', '000d': '\\r', '0009': '\\t' };
+
+/** `text` on one line without anything a terminal acts on: such characters become `\n`, `\r`, `\t` or `\uXXXX`. */
 export function printable(text: string, maxLength = MAX_LENGTH): string {
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
-  return cut.toWellFormed().replace(UNPRINTABLE, (character) => {
-    const code = character.charCodeAt(0);
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
-  });
+  return escapeUnprintable(cut, (hex) => SHORT[hex] ?? `\\u${hex}`);
 }

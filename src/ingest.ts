@@ -1,10 +1,13 @@
 /** One message's way through parse → stage → publish, and what becomes of one that cannot be parsed. */
+import { createHash, hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import type { Budget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import { type ErrorCode, type MailwatchdError, plainError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
 import type { ParserPool } from './message/pool.ts';
-import type { Epoch, FetchedMessage, Mailbox, MessageIdentity } from './model.ts';
+import type { Epoch, FetchedMessage, Mailbox, MessageIdentity, MessageMetadata } from './model.ts';
 import type { Intake } from './ports.ts';
 import type { Spool } from './spool/spool.ts';
 
@@ -15,9 +18,6 @@ const POISON: ReadonlySet<ErrorCode> = new Set([
   'PARSE_MEMORY',
   'PARSER_DIED',
 ]);
-
-/** A message this large is downloaded to a file; its name tells it from what parsers stage. */
-const DOWNLOAD_SUFFIX = '.raw';
 
 export interface IngestOptions {
   spool: Spool;
@@ -35,13 +35,23 @@ export interface IngestOptions {
 export function createIntake(options: IngestOptions): Intake {
   const { spool, parsers, budget, clock, log, owesAfterAction, onHandled } = options;
 
+  /** The message is handled once this resolves: its bytes, or its header, lie in quarantine. */
   async function quarantine(
     epoch: Epoch,
-    identity: MessageIdentity,
-    held: { size: number; source: FetchedMessage['source']; complete: boolean },
+    message: MessageMetadata,
+    held: { source: FetchedMessage['source']; complete: boolean },
     error: MailwatchdError,
   ): Promise<void> {
-    await spool.quarantine({ epochId: epoch.id, identity, ...held, error: plainError(error) });
+    const identity = spool.identity(epoch, message);
+    await spool.quarantine({
+      ...held,
+      epochId: epoch.id,
+      identity,
+      size: message.size,
+      sha256: held.complete ? await sha256Of(held.source) : null,
+      messageId: message.messageId ?? null,
+      error: plainError(error),
+    });
     log.warn('quarantined', { ...names(identity), code: error.code, reason: error.message });
     onHandled(epoch, 'quarantined');
   }
@@ -53,10 +63,12 @@ export function createIntake(options: IngestOptions): Intake {
       const { epoch, source } = message;
       const begun = clock.monotonic();
       const identity = spool.identity(epoch, message);
+      const target = spool.target(identity);
       try {
-        const staged = await parsers.parse({ identity, source, target: spool.target(identity) });
-        // Commit, then acknowledge: the promise is the acknowledgement, and resolves after the rename is durable.
-        await spool.accept({ epochId: epoch.id, identity, staged, after: owesAfterAction(epoch) });
+        const staged = await parsers.parse({ identity, source, target });
+        const item = { epochId: epoch.id, identity, target, staged, declaredSize: message.size };
+        // Commit, then acknowledge: this resolves after the ledger's commit and the durable rename.
+        await spool.accept({ ...item, after: owesAfterAction(epoch) });
         log.info('published', {
           ...names(identity),
           size: staged.size,
@@ -67,22 +79,23 @@ export function createIntake(options: IngestOptions): Intake {
       } catch (thrown) {
         const error = toMailwatchdError(thrown, 'INTERNAL', { where: `${identity.account}/${identity.id}` });
         if (!POISON.has(error.code)) throw error;
-        await quarantine(epoch, identity, { size: message.size, source, complete: true }, error);
+        await quarantine(epoch, message, { source, complete: true }, error);
       }
     },
 
-    async quarantineUnread(epoch, message, header, error) {
-      const identity = spool.identity(epoch, message);
-      await quarantine(epoch, identity, { size: message.size, source: header, complete: false }, error);
-    },
+    quarantineUnread: (epoch, message, header, error) =>
+      quarantine(epoch, message, { source: header, complete: false }, error),
 
-    downloadPath: (epoch, uid) => {
-      const { directory, stem } = spool.target(
-        spool.identity(epoch, { uid, size: 0, internalDate: epoch.openedAt, flags: [] }),
-      );
-      return `${directory}/${stem}${DOWNLOAD_SUFFIX}`;
-    },
+    downloadPath: spool.downloadPath,
   };
+}
+
+/** Hex. A large message's file is read in pieces, so that neither memory nor the main thread is held. */
+async function sha256Of(source: FetchedMessage['source']): Promise<string> {
+  if (Buffer.isBuffer(source)) return hash('sha256', source);
+  const digest = createHash('sha256');
+  await pipeline(createReadStream(source.file), digest);
+  return digest.digest('hex');
 }
 
 const names = (identity: MessageIdentity) => ({

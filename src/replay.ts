@@ -22,9 +22,10 @@ export async function serveReplays(
   for (const replay of await spool.pendingReplays()) {
     const fields = { mailbox: `${replay.account}/${replay.folder}`, id: replay.id };
     try {
-      const { identity, file, target } = await spool.beginReplay(replay);
+      const { identity, file, target, declaredSize } = await spool.beginReplay(replay);
       const staged = await parsers.parse({ identity, source: { file }, target });
-      await spool.accept({ epochId: replay.epochId, identity, staged, after: false, replay });
+      const { epochId, number } = replay;
+      await spool.accept({ epochId, identity, target, staged, declaredSize, after: false, replay: number });
       result.published += 1;
       log.info('replayed', { ...fields, name: target.name });
     } catch (thrown) {

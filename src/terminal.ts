@@ -32,7 +32,12 @@ export function table(output: Output, headings: string[], rows: string[][]): str
   const widths = headings.map((_, column) => Math.max(...cells.map((row) => width(row[column] ?? ''))));
   if (output.isTTY && output.columns) shrink(widths, output.columns - GAP.length * (widths.length - 1));
   return cells
-    .map((row) => row.map((cell, column) => fit(cell, widths[column] ?? 0)).join(GAP).trimEnd())
+    .map((row) =>
+      row
+        .map((cell, column) => fitted(cell, widths[column] ?? 0))
+        .join(GAP)
+        .trimEnd(),
+    )
     .map((line) => `${line}\n`)
     .join('');
 }
@@ -47,7 +52,7 @@ function shrink(widths: number[], available: number): void {
   }
 }
 
-function fit(cell: string, columns: number): string {
+function fitted(cell: string, columns: number): string {
   const excess = width(cell) - columns;
   if (excess <= 0) return cell + ' '.repeat(-excess);
   // Cutting inside a style would leave it open: a cut cell loses its style.

@@ -23,6 +23,14 @@ export async function assertOwner(
   });
 }
 
+/** As `assertOwner`, but root may read everybody's. */
+export async function assertReader(
+  stateDirectory: string,
+  uid: number = process.geteuid?.() ?? 0,
+): Promise<void> {
+  if (uid !== 0) await assertOwner(stateDirectory, uid);
+}
+
 async function ownerOf(directory: string): Promise<number> {
   try {
     return (await stat(directory)).uid;
