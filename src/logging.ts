@@ -7,7 +7,7 @@ import winston from 'winston';
 import DailyRotateFile from 'winston-daily-rotate-file';
 import { type Clock, systemClock } from './clock.ts';
 import { MailwatchdError } from './errors.ts';
-import { printable } from './escape.ts';
+import { escapeUnprintable, printable } from './escape.ts';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
@@ -309,7 +309,9 @@ export function formatEvent(
   const at = new Date(time).toISOString();
   const flat = Object.entries(fields).flatMap(([key, value]) => flatten(key.replace(/[^\w.]/g, '_'), value));
   if (format === 'json') {
-    return escapeJson(JSON.stringify({ ...Object.fromEntries(flat), time: at, level, event }));
+    // What JSON leaves as it is, but a viewer acts on: C1 controls, separators, directions.
+    const json = JSON.stringify({ ...Object.fromEntries(flat), time: at, level, event });
+    return escapeUnprintable(json, (hex) => `\\u${hex}`);
   }
   const words = flat.map(([key, value]) => `${key}=${quote(value)}`);
   return [at, level, printable(event), ...words].join(' ');
@@ -363,14 +365,4 @@ function quote(value: Printable): string {
   if (typeof value !== 'string') return String(value);
   if (/^[\w./:@+~,%-]+$/.test(value)) return value;
   return `"${printable(value.replace(/["\\]/g, '\\$&'), Number.POSITIVE_INFINITY)}"`;
-}
-
-/** What JSON leaves as it is, but a terminal or a viewer acts on: C1 controls, separators, directions. */
-function escapeJson(json: string): string {
-  return json.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
-    character
-      .split('')
-      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-      .join(''),
-  );
 }
