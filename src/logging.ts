@@ -27,6 +27,17 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
+const unheard = () => undefined;
+
+/** For commands that tell what they find by themselves. */
+export const silentLog: Log = {
+  debug: unheard,
+  info: unheard,
+  warn: unheard,
+  error: unheard,
+  child: () => silentLog,
+};
+
 export interface LogHandle extends Log {
   /** Writes out what is pending, for a second at most; later events are dropped. Never rejects. */
   close(): Promise<void>;

@@ -19,44 +19,65 @@ export function coloured(output: Output, style: Style, text: string): string {
   return output.isTTY ? styleText(style, text, { stream: output as NodeJS.WriteStream }) : text;
 }
 
-/** Narrowest that a column is cut to, so that each still says something. */
+/** Narrowest that a column becomes, so that each still says something. */
 const MIN_COLUMN = 8;
+/** The last column holds reasons and paths: it gets at least this, and wraps instead of being cut. */
+const MIN_LAST_COLUMN = 24;
 const GAP = '  ';
 
 /**
- * Rows under their headings. On a terminal the widest columns are cut until the table fits;
- * in a pipe nothing is cut. Cells may carry our own styles; foreign text is escaped by the caller.
+ * Rows under their headings. On a terminal the last column is wrapped, and the others are cut where that
+ * does not suffice; in a pipe every row is one line. Cells may carry our own styles; foreign text is
+ * escaped by the caller.
  */
 export function table(output: Output, headings: string[], rows: string[][]): string {
   const cells = [headings.map((heading) => coloured(output, 'bold', heading)), ...rows];
   const widths = headings.map((_, column) => Math.max(...cells.map((row) => width(row[column] ?? ''))));
-  if (output.isTTY && output.columns) shrink(widths, output.columns - GAP.length * (widths.length - 1));
+  const last = widths.length - 1;
+  if (output.isTTY && output.columns) shrink(widths, output.columns - GAP.length * last);
   return cells
-    .map((row) =>
-      row
-        .map((cell, column) => fitted(cell, widths[column] ?? 0))
-        .join(GAP)
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
+    .flatMap((row) => {
+      const [first = '', ...more] = wrapped(row[last] ?? '', widths[last] ?? 0);
+      const head = row.slice(0, last).map((each, column) => fitted(each, widths[column] ?? 0));
+      const indent = widths.slice(0, last).map((columns) => ' '.repeat(columns));
+      return [[...head, first], ...more.map((line) => [...indent, line])];
+    })
+    .map((line) => `${line.join(GAP).trimEnd()}\n`)
     .join('');
 }
 
-const width = (cell: string): number => stripVTControlCharacters(cell).length;
+const width = (text: string): number => stripVTControlCharacters(text).length;
 
 function shrink(widths: number[], available: number): void {
-  for (let total = widths.reduce((sum, each) => sum + each, 0); total > available; total--) {
-    const widest = Math.max(...widths);
+  const last = widths.length - 1;
+  const others = widths.slice(0, last).reduce((sum, each) => sum + each, 0);
+  widths[last] = Math.min(widths[last] ?? 0, Math.max(MIN_LAST_COLUMN, available - others));
+  for (let total = others + widths[last]; total > available; total--) {
+    const widest = Math.max(...widths.slice(0, last));
     if (widest <= MIN_COLUMN) return;
     widths[widths.indexOf(widest)] = widest - 1;
   }
 }
 
-function fitted(cell: string, columns: number): string {
-  const excess = width(cell) - columns;
-  if (excess <= 0) return cell + ' '.repeat(-excess);
+function fitted(text: string, columns: number): string {
+  const excess = width(text) - columns;
+  if (excess <= 0) return text + ' '.repeat(-excess);
   // Cutting inside a style would leave it open: a cut cell loses its style.
-  return `${stripVTControlCharacters(cell).slice(0, columns - 1)}…`;
+  return `${stripVTControlCharacters(text).slice(0, columns - 1)}…`;
+}
+
+/** Lines of at most `columns`, broken at spaces where there are some. */
+function wrapped(text: string, columns: number): string[] {
+  if (width(text) <= columns) return [text];
+  const lines: string[] = [];
+  let rest = stripVTControlCharacters(text);
+  while (rest.length > columns) {
+    const space = rest.lastIndexOf(' ', columns);
+    const end = space > 0 ? space : columns;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return [...lines, rest];
 }
 
 /** Binary multiples, as the configuration's sizes are. */

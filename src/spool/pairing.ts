@@ -105,6 +105,15 @@ function readId(storageDirectory: string): string | null {
   });
 }
 
+/** What a start would say of the two, without writing to either; null where they fit or both are new. */
+export function pairingFault(ledger: Ledger | null, storageDirectory: string): MailwatchdError | null {
+  const storage = readId(storageDirectory);
+  const known = ledger === null ? null : getSetting(ledger, 'pairing.id');
+  const unfinished = ledger !== null && known !== null && getSetting(ledger, 'pairing.stage') !== 'paired';
+  if (known === storage || (unfinished && storage === null)) return null;
+  return notPaired(storageDirectory, { ledger: known, storage });
+}
+
 function notPaired(storageDirectory: string, state: PairingState): MailwatchdError {
   const found =
     state.ledger === null

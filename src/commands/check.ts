@@ -1,0 +1,117 @@
+/** `mailwatchd check`: configuration, secrets, directories, then each mailbox up to opening it; a table of verdicts. */
+import { systemClock } from '../clock.ts';
+import { loadConfig } from '../config/load.ts';
+import { readSecret } from '../config/secrets.ts';
+import type { AccountConfig, Config } from '../config/types.ts';
+import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { silentLog } from '../logging.ts';
+import { probeMailbox } from '../mailbox/probe.ts';
+import { paceConnections } from '../pace.ts';
+import { inspectDirectory, inspectPair } from '../spool/inspect.ts';
+import { assertOwner } from '../supervision/owner.ts';
+import { cell, coloured, formatBytes, type Output, table } from '../terminal.ts';
+import type { Invocation } from './invocation.ts';
+
+/** One row: what was looked at, and what was found. */
+interface Verdict {
+  subject: string;
+  /** What is well, or worth knowing. */
+  detail: string;
+  fault: MailwatchdError | null;
+}
+
+/** CHECK_FAILED where something is wrong; CONFIG_* where the configuration itself is. */
+export async function check(
+  { configFile, environment, stdout }: Invocation,
+  { offline }: { offline: boolean },
+): Promise<number> {
+  const { config, warnings } = await loadConfig(configFile, environment);
+  const verdicts: Verdict[] = [
+    { subject: 'configuration', detail: configFile, fault: null },
+    ...warnings.map((warning) => ({ subject: 'configuration', detail: `note: ${warning}`, fault: null })),
+    ...(await checkDirectories(config)),
+    ...(await Promise.all(config.accounts.map((account) => checkSecret(account, environment)))),
+    ...(offline ? [] : await checkMailboxes(config, environment)),
+  ];
+  stdout.write(
+    table(
+      stdout,
+      ['CHECK', 'RESULT', 'DETAIL'],
+      verdicts.map((verdict) => row(stdout, verdict)),
+    ),
+  );
+  const failed = verdicts.filter(({ fault }) => fault !== null).length;
+  if (failed === 0) return EXIT.OK;
+  throw new MailwatchdError('CHECK_FAILED', {
+    detail: `${failed} of ${verdicts.length} checks failed`,
+    remedy: 'the table says why, docs/operations.md more',
+  });
+}
+
+function row(output: Output, { subject, detail, fault }: Verdict): string[] {
+  return fault === null
+    ? [cell(subject), coloured(output, 'green', 'ok'), cell(detail)]
+    : [cell(subject), coloured(output, 'red', fault.code), cell(fault.message)];
+}
+
+/** `work`'s answer as a verdict; what it throws is the fault. */
+async function verdict(subject: string, work: () => Promise<string>): Promise<Verdict> {
+  try {
+    return { subject, detail: await work(), fault: null };
+  } catch (error) {
+    return { subject, detail: '', fault: toMailwatchdError(error, 'INTERNAL', { where: subject }) };
+  }
+}
+
+function checkDirectories({ storage, state, log }: Config): Promise<Verdict[]> {
+  const looked = (subject: string, directory: string, group: boolean) =>
+    verdict(subject, async () => {
+      const { free, note } = inspectDirectory(directory, { group });
+      return [`${directory}, ${formatBytes(free)} free`, note].filter(Boolean).join('; ');
+    });
+  return Promise.all([
+    looked('storage.directory', storage.directory, true),
+    looked('state.directory', state.directory, false),
+    ...(log.directory === null ? [] : [looked('log.directory', log.directory, false)]),
+    verdict('owner', async () => {
+      await assertOwner(state.directory);
+      return 'this user owns the state directory';
+    }),
+    verdict('pairing', async () => {
+      inspectPair(state.directory, storage.directory);
+      return 'storage and ledger belong together';
+    }),
+  ]);
+}
+
+function checkSecret(account: AccountConfig, environment: NodeJS.ProcessEnv): Promise<Verdict> {
+  return verdict(`${account.name}: password`, async () => {
+    await readSecret(account.password, environment);
+    return 'can be read';
+  });
+}
+
+async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): Promise<Verdict[]> {
+  const { limits } = config;
+  const takeTurn = paceConnections(limits.connectsPerSecond, systemClock);
+  const { signal } = new AbortController();
+  const options = { limits, clock: systemClock, log: silentLog, takeTurn, signal };
+  const verdicts = await Promise.all(
+    config.accounts.map(async (account) => {
+      const settings = { ...account, password: () => readSecret(account.password, environment) };
+      const rows: Verdict[] = [];
+      // One after another: an account's connections are few.
+      for (const folder of account.folders) {
+        rows.push(
+          await verdict(`${account.name}/${folder}`, async () => {
+            const { messages, idle, afterFault } = await probeMailbox(settings, folder, options);
+            if (afterFault !== null) throw afterFault;
+            return `${messages} messages, ${idle ? 'pushes new mail (IDLE)' : `asked every ${account.pollEvery / 1000} s, the server has no IDLE`}`;
+          }),
+        );
+      }
+      return rows;
+    }),
+  );
+  return verdicts.flat();
+}

@@ -1,0 +1,61 @@
+/** `mailwatchd plan`: what a first start would fetch of each mailbox; writes nothing. */
+import { systemClock } from '../clock.ts';
+import { loadConfig } from '../config/load.ts';
+import { readSecret } from '../config/secrets.ts';
+import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { silentLog } from '../logging.ts';
+import { planMailbox } from '../mailbox/plan.ts';
+import { paceConnections } from '../pace.ts';
+import { cell, coloured, formatBytes, table } from '../terminal.ts';
+import type { Invocation } from './invocation.ts';
+
+/** CHECK_FAILED where a mailbox could not be looked at; the others are shown all the same. */
+export async function plan({ configFile, environment, stdout }: Invocation): Promise<number> {
+  const { config } = await loadConfig(configFile, environment);
+  const takeTurn = paceConnections(config.limits.connectsPerSecond, systemClock);
+  const { signal } = new AbortController();
+  const options = { limits: config.limits, clock: systemClock, log: silentLog, takeTurn, signal };
+  let failed = 0;
+  const rows = await Promise.all(
+    config.accounts.map(async (account) => {
+      const settings = { ...account, password: () => readSecret(account.password, environment) };
+      const start = account.start.kind === 'date' ? day(account.start.at) : account.start.kind;
+      const ofAccount: string[][] = [];
+      for (const folder of account.folders) {
+        const mailbox = cell(`${account.name}/${folder}`);
+        try {
+          const { messages, bytes, oldest, newest } = await planMailbox(settings, folder, options);
+          const range = [
+            cell(oldest === null ? null : day(oldest)),
+            cell(newest === null ? null : day(newest)),
+          ];
+          ofAccount.push([mailbox, start, String(messages), formatBytes(bytes), ...range, '']);
+        } catch (thrown) {
+          const { code, message } = toMailwatchdError(thrown, 'INTERNAL');
+          ofAccount.push([
+            mailbox,
+            start,
+            '–',
+            '–',
+            '–',
+            '–',
+            `${coloured(stdout, 'red', code)}: ${cell(message)}`,
+          ]);
+          failed += 1;
+        }
+      }
+      return ofAccount;
+    }),
+  );
+  stdout.write(
+    table(stdout, ['MAILBOX', 'START', 'MESSAGES', 'SIZE', 'OLDEST', 'NEWEST', 'FAULT'], rows.flat()),
+  );
+  if (failed === 0) return EXIT.OK;
+  throw new MailwatchdError('CHECK_FAILED', {
+    detail: `${failed} mailboxes could not be looked at`,
+    remedy: 'try `mailwatchd check`',
+  });
+}
+
+/** An instant's day in UTC, as `start` is written. */
+const day = (instant: number): string => new Date(instant).toISOString().slice(0, 10);
