@@ -6,7 +6,7 @@ import { beginAlone, countDeaths, endAlone, forgetAlone } from './alone.ts';
 import { advance, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import type { Files } from './files.ts';
 import { type Arrival, type Handover, openHandover } from './handover.ts';
-import { getSetting, type Ledger, openLedger, putSetting } from './ledger.ts';
+import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
 import { handledUids, owedAfterActions, recordUnfetchable, settleAfterActions } from './messages.ts';
 import { mailboxName, stagedStem } from './names.ts';
@@ -19,6 +19,14 @@ import { newRun, openStorage, type Storage, type StorageSettings } from './stora
 export interface SpoolOptions {
   stateDirectory: string;
   storage: StorageSettings;
+}
+
+/** What the service works with; tests watch and interrupt them. */
+export interface Parts {
+  files: Files;
+  openLedger: (stateDirectory: string) => Ledger;
+  /** Wall clock, ms. */
+  now: () => number;
 }
 
 /** This start of the daemon. */
@@ -55,22 +63,18 @@ export interface Service {
  * Opens ledger and storage, settles former runs, and begins a new run. STORAGE_MISSING,
  * STORAGE_NOT_PAIRED, STORAGE_*, LEDGER_FAILED.
  */
-export function openService(options: SpoolOptions, deps: { files: Files; now: () => number }): Service {
-  const ledger = openLedger(options.stateDirectory);
+export function openService(options: SpoolOptions, parts: Parts): Service {
+  const ledger = parts.openLedger(options.stateDirectory);
   try {
-    return serviceOn(ledger, options, deps);
+    return serviceOn(ledger, options, parts);
   } catch (error) {
     ledger.close();
     throw error;
   }
 }
 
-function serviceOn(
-  ledger: Ledger,
-  options: SpoolOptions,
-  deps: { files: Files; now: () => number },
-): Service {
-  const { files, now } = deps;
+function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service {
+  const { files, now } = parts;
   demandPair(ledger, options.storage.directory, files);
   const storage = openStorage(options.storage, files);
   const stuck = settleFormer(ledger, storage, now());

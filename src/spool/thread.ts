@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts';
 import { MailwatchdError, type PlainError, plainError } from '../errors.ts';
 import { diskFiles } from './files.ts';
 import type { Arrival } from './handover.ts';
+import { openLedger } from './ledger.ts';
 import {
   type Calls,
   openService,
@@ -45,7 +46,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   const report = (message: Report) => port.postMessage(message);
   let service: Service;
   try {
-    service = openService(options, { files: diskFiles, now: () => systemClock.now() });
+    service = openService(options, { files: diskFiles, openLedger, now: () => systemClock.now() });
   } catch (error) {
     report({ kind: 'refused', error: ours(error) });
     port.close();
