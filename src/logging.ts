@@ -72,11 +72,18 @@ const DAY_MS = 86_400_000;
 const FILE_NAME = /^mailwatchd-\d{4}-\d\d-\d\d(\.\d+)?\.log(\.gz)?$/;
 const AUDIT_FILE = '.mailwatchd-audit.json';
 
+const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3 };
+
+const survive = () => undefined;
+
 /** Opens the log. Fails never: where files cannot be written, it says so on stderr and tries again later. */
 export function openLog(options: LogOptions): LogHandle {
   const clock = options.clock ?? systemClock;
-  const files =
-    options.directory === null ? null : openFiles(options, options.directory, clock, (error) => tell(error));
+  const tell = (error: unknown) => {
+    const fields = { directory: options.directory, error };
+    process.stderr.write(`${formatEvent(options.format, clock.now(), 'warn', 'log_files_failed', fields)}\n`);
+  };
+  const files = options.directory === null ? null : openFiles(options, options.directory, clock, tell);
   let closed = false;
 
   // One transport for both, so that winston never adds, removes or un-pipes anything while it runs:
@@ -91,21 +98,19 @@ export function openLog(options: LogOptions): LogHandle {
   });
   const logger = winston.createLogger({
     level: options.level,
-    levels: { error: 0, warn: 1, info: 2, debug: 3 },
+    levels: LEVELS,
     format: winston.format.printf((info) => info.message as string),
     transports: new winston.transports.Stream({ stream: sink, eol: '\n' }),
   });
 
-  // A reader of stderr that went away (EPIPE), or a full disk behind it, must not end the daemon.
-  const survive = () => undefined;
-  process.stderr.on('error', survive);
+  // A reader of stderr that went away (EPIPE), or a full disk behind it, must not end the daemon; its
+  // error may come after the log was closed.
+  if (!process.stderr.listeners('error').includes(survive)) process.stderr.on('error', survive);
 
   const emit = (level: LogLevel, event: string, fields: LogFields) => {
-    if (!closed) logger.log(level, formatEvent(options.format, clock.now(), level, event, fields));
-  };
-  const tell = (error: unknown) => {
-    const fields = { directory: options.directory, error };
-    process.stderr.write(`${formatEvent(options.format, clock.now(), 'warn', 'log_files_failed', fields)}\n`);
+    // Looked at first, since most events of most logs are `debug`.
+    if (!closed && LEVELS[level] <= LEVELS[options.level])
+      logger.log(level, formatEvent(options.format, clock.now(), level, event, fields));
   };
   return {
     ...logWith({}, emit),
@@ -113,7 +118,6 @@ export function openLog(options: LogOptions): LogHandle {
       if (closed) return;
       closed = true;
       await files?.close();
-      process.stderr.off('error', survive);
       logger.close();
     },
   };
