@@ -106,6 +106,7 @@ const table = {
     retry: 'never',
     exit: EXIT.DATA,
   },
+  PARSER_UNAVAILABLE: { meaning: 'no parser process can be started', retry: 'soon' },
   DAEMON_KILLED: { meaning: 'the daemon ended three times while it had this message alone', retry: 'never' },
 
   // Storage and ledger

@@ -206,8 +206,16 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
       const [field] = counting(key);
       return field ? readableText(field, hints, warn) : null;
     },
-    addresses: (key: string): Address[] =>
-      counting(key).flatMap((field) => readAddresses(field, hints, warn)),
+    addresses: (key: string): Address[] => {
+      const addresses: Address[] = [];
+      for (const field of counting(key)) {
+        for (const address of readAddresses(field, hints, warn)) addresses.push(address);
+        if (addresses.length <= MAX_ADDRESSES) continue;
+        warn('header-cut');
+        return addresses.slice(0, MAX_ADDRESSES);
+      }
+      return addresses;
+    },
     messageIds: (key: string): string[] =>
       counting(key).flatMap((field) => idsIn(readableText(field, hints, warn))),
     date: (): string | null => {

@@ -1,0 +1,46 @@
+/** Entry point of a parser process: one message after the other, each announced before it is touched. */
+import { type MailwatchdError, plainError, toMailwatchdError } from '../errors.ts';
+import { parseMessage } from './document.ts';
+import { isStageJob, type Reply, type Request } from './parser-protocol.ts';
+import { parseDocument, stageMessage } from './stage.ts';
+
+/** Runs through most of the parser, so that the first real message finds it loaded and compiled. */
+const SAMPLE = [
+  'From: =?utf-8?q?A=C3=B1a?= <ana@example.org>',
+  'Date: Fri, 20 Nov 2026 11:00:00 +0100',
+  'Content-Type: multipart/mixed; boundary=b',
+  '',
+  '--b',
+  'Content-Type: text/html; charset=iso-8859-1',
+  'Content-Transfer-Encoding: quoted-printable',
+  '',
+  '<p>=E9</p>',
+  '--b',
+  'Content-Type: application/pdf; name=a.pdf',
+  'Content-Transfer-Encoding: base64',
+  '',
+  'QQ==',
+  '--b--',
+  '',
+].join('\r\n');
+
+const send = (reply: Reply) => process.send?.(reply);
+
+function run({ number, job }: Request): void {
+  send({ kind: 'started', number });
+  try {
+    send({ kind: 'done', number, result: isStageJob(job) ? stageMessage(job) : parseDocument(job) });
+  } catch (thrown) {
+    const error: MailwatchdError = toMailwatchdError(thrown, 'PARSE_FAILED');
+    send({ kind: 'failed', number, error: plainError(error) });
+  }
+}
+
+// Modes are exact, whatever the daemon was started with.
+process.umask(0);
+// Ctrl-C goes to the whole group: what is in flight is finished, and the daemon ends us by closing the channel.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+process.on('disconnect', () => process.exit(0));
+parseMessage(Buffer.from(SAMPLE), { identity: null });
+process.on('message', (message) => run(message as Request));
+send({ kind: 'ready' });

@@ -1,0 +1,209 @@
+/** One parser process as the pool sees it: what it is on, since when, how much memory, and how it ended. */
+import { readFileSync } from 'node:fs';
+import type { Clock } from '../clock.ts';
+import { type ErrorCode, type MailwatchdError, reviveError } from '../errors.ts';
+import type { Job, Reply } from './parser-protocol.ts';
+import { spawnSandboxed } from './sandbox.ts';
+
+export interface Task {
+  number: number;
+  job: Job;
+  /** Attempts that ended with the process. */
+  failures: number;
+  resolve(result: unknown): void;
+  reject(error: MailwatchdError): void;
+}
+
+/** How a process ended. */
+export interface Ending {
+  /** The message that it was on; null where it was on none, or we ended it for no fault of a message. */
+  culprit: Task | null;
+  code: ErrorCode;
+  detail: string;
+  /** What it had been given beside the culprit. */
+  innocent: Task[];
+  /** It ended before it was ready. */
+  cold: boolean;
+}
+
+export interface ParserOptions {
+  entry: URL;
+  stagingDirectory: string | null;
+  /** From the moment a message is started, seconds. */
+  parseSeconds: number;
+  /** Resident memory, MiB. */
+  parseMemoryMb: number;
+  clock: Clock;
+  onReady(): void;
+  /** The parser refused a task, and lives. */
+  onFailure(task: Task, error: MailwatchdError): void;
+  /** A task was answered; there is room for another. */
+  onFree(): void;
+  onEnd(ending: Ending): void;
+}
+
+export interface Parser {
+  readonly pid: number | undefined;
+  readonly ready: boolean;
+  /** Tasks it was given and has not answered. */
+  readonly load: number;
+  give(task: Task): void;
+  /** Ends it without blaming the message it is on. Resolves when it is gone. */
+  end(): Promise<void>;
+}
+
+/** Resident memory is looked at this often while a message is being parsed, milliseconds. */
+const WATCH_EVERY = 100;
+
+/** A process that is not ready by then never will be; a loaded machine needs a few seconds. */
+const START_SECONDS = 30;
+
+/** What of stderr is kept to tell why a process ended: V8's last words are shorter. */
+const KEPT_STDERR = 4000;
+
+/**
+ * A process that holds more than this part of its memory after a message is replaced: what Node keeps
+ * for later would count against the next message.
+ */
+const WORN = 0.5;
+
+export function startParser(options: ParserOptions): Parser {
+  const { clock, parseMemoryMb } = options;
+  const child = spawnSandboxed({
+    entry: options.entry,
+    writable: options.stagingDirectory,
+    heapMb: parseMemoryMb,
+  });
+  const tasks: Task[] = [];
+  const gone = Promise.withResolvers<void>();
+  let ready = false;
+  let current: Task | null = null;
+  let stderr = '';
+  /** Why we ended it ourselves; `retired` blames nobody. */
+  let reason: { code: ErrorCode; detail: string } | 'retired' | null = null;
+  let cancelDeadline = clock.after(START_SECONDS * 1000, () => {
+    kill({ code: 'PARSER_UNAVAILABLE', detail: `not ready within ${START_SECONDS} s` });
+  });
+  let cancelWatch: () => void = () => undefined;
+
+  function kill(why: { code: ErrorCode; detail: string } | 'retired'): void {
+    reason ??= why;
+    child.kill('SIGKILL');
+  }
+
+  function watch(): void {
+    cancelWatch = clock.after(WATCH_EVERY, () => {
+      const used = residentMb(child.pid);
+      if (used > parseMemoryMb) kill({ code: 'PARSE_MEMORY', detail: `${used} MiB resident` });
+      else watch();
+    });
+  }
+
+  function begin(number: number): void {
+    current = tasks.find((task) => task.number === number) ?? null;
+    const { parseSeconds } = options;
+    cancelDeadline = clock.after(parseSeconds * 1000, () =>
+      kill({ code: 'PARSE_TIMED_OUT', detail: `longer than ${parseSeconds} s` }),
+    );
+    watch();
+  }
+
+  function finish(number: number, answer: (task: Task) => void): void {
+    cancelDeadline();
+    cancelWatch();
+    current = null;
+    const at = tasks.findIndex((task) => task.number === number);
+    const [task] = at < 0 ? [] : tasks.splice(at, 1);
+    if (task) answer(task);
+    if (residentMb(child.pid) > parseMemoryMb * WORN) kill('retired');
+    else options.onFree();
+  }
+
+  child.on('message', (message) => {
+    if (reason !== null) return;
+    const reply = message as Reply;
+    switch (reply.kind) {
+      case 'ready':
+        cancelDeadline();
+        ready = true;
+        options.onReady();
+        return;
+      case 'started':
+        return begin(reply.number);
+      case 'done':
+        return finish(reply.number, (task) => task.resolve(reply.result));
+      case 'failed':
+        return finish(reply.number, (task) => options.onFailure(task, reviveError(reply.error)));
+    }
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-KEPT_STDERR);
+  });
+  // The exit says all; a channel that breaks as the process dies is no news.
+  child.on('error', (error) => {
+    stderr = `${stderr}${error.message}`;
+    if (child.pid === undefined) ended(`cannot be started: ${error.message}`);
+  });
+  child.on('close', (code, signal) => ended(signal === null ? `exit status ${code}` : `signal ${signal}`));
+
+  let over = false;
+  function ended(how: string): void {
+    if (over) return;
+    over = true;
+    cancelDeadline();
+    cancelWatch();
+    gone.resolve();
+    // One that died before it announced a message died of the first one it was given, if of any.
+    const culprit = reason === 'retired' || !ready ? null : (current ?? tasks[0] ?? null);
+    const outOfMemory = /heap out of memory|Allocation failed/i.test(stderr);
+    const own = reason === 'retired' ? null : reason;
+    options.onEnd({
+      culprit,
+      code: own?.code ?? (ready ? (outOfMemory ? 'PARSE_MEMORY' : 'PARSER_DIED') : 'PARSER_UNAVAILABLE'),
+      detail: own?.detail ?? [how, lastWords(stderr)].filter(Boolean).join(': '),
+      innocent: tasks.filter((task) => task !== culprit),
+      cold: !ready,
+    });
+  }
+
+  return {
+    get pid() {
+      return child.pid;
+    },
+    get ready() {
+      return ready && reason === null;
+    },
+    get load() {
+      return tasks.length;
+    },
+    give(task) {
+      tasks.push(task);
+      // A send that fails is followed by the exit, which gives the task back.
+      child.send({ number: task.number, job: task.job }, () => undefined);
+    },
+    end() {
+      kill('retired');
+      return gone.promise;
+    },
+  };
+}
+
+/** From /proc, in MiB; 0 where there is none, or the process is gone: then only V8's own limit holds. */
+function residentMb(pid: number | undefined): number {
+  if (pid === undefined) return 0;
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    return Math.round(Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024);
+  } catch {
+    return 0;
+  }
+}
+
+/** The line that tells what went wrong, of what Node prints around it. */
+function lastWords(stderr: string): string {
+  const lines = stderr.split('\n').map((line) => line.trim());
+  return (lines.find((line) => /error|fatal/i.test(line)) ?? lines.find((line) => line !== '') ?? '').slice(
+    0,
+    300,
+  );
+}

@@ -1,0 +1,62 @@
+/** Starts a process in Node's permission model: it reads the program and its staging directory, and writes the latter. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface SandboxOptions {
+  /** The program's entry, started by this Node. */
+  entry: URL;
+  /** The only directory that may be written, and the only one outside of the program that may be read. */
+  writable: string | null;
+  /** Limit of V8's heap. Resident memory is watched from outside: Buffers are not counted here. */
+  heapMb: number;
+}
+
+/** Ends the child when its parent dies, whatever the child is doing (prctl(2), PR_SET_PDEATHSIG). */
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
+
+/** stderr is piped: V8 says there why it gave up. The environment is empty: no secret, no NODE_OPTIONS. */
+export function spawnSandboxed(options: SandboxOptions): ChildProcess {
+  const command = [process.execPath, ...permissions(options), fileURLToPath(options.entry)];
+  const [file = '', ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--', ...command] : command;
+  return spawn(file, args, {
+    cwd: '/',
+    env: {},
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+}
+
+function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
+  const readable = [...programPaths(), fileURLToPath(entry)];
+  if (writable !== null) readable.push(writable, real(writable));
+  return [
+    '--permission',
+    ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}`),
+    ...(writable === null
+      ? []
+      : [...new Set([writable, real(writable)])].map((path) => `--allow-fs-write=${path}`)),
+    `--max-old-space-size=${heapMb}`,
+  ];
+}
+
+/** src or dist, package.json and node_modules; not the rest of the package, where somebody may keep a configuration. */
+function programPaths(): string[] {
+  const code = dirname(import.meta.dirname);
+  const root = dirname(code);
+  const modules = [join(root, 'node_modules')];
+  // Installed as a dependency, its own dependencies lie beside it.
+  if (basename(dirname(root)) === 'node_modules') modules.push(dirname(root));
+  const present = modules.filter((path) => existsSync(path));
+  return [code, join(root, 'package.json'), ...present, ...present.map(real)];
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // It may be made later; its own name then has to do.
+    return path;
+  }
+}

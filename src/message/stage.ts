@@ -1,0 +1,190 @@
+/** Writes a parsed message into the staging directory: attachments, source, and the JSON last. Synchronous. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import type { StagedDocument } from '../model.ts';
+import { type MessageDocument, parseMessage } from './document.ts';
+import type { DocumentJob, Source, StageJob } from './parser-protocol.ts';
+
+/**
+ * O_DSYNC, since Node's permission model switches fsync off; what is written is durable when `write`
+ * returns. O_EXCL and O_NOFOLLOW, since only we make these names.
+ */
+const FLAGS =
+  constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_DSYNC;
+
+/** Characters of JSON that one write takes. Each write is one sync, and each holds a copy. */
+const WRITE_CHARS = 4 * 1024 * 1024;
+
+/** Modes where nobody configured any: what `mailwatchd parse --attachments` writes, before the umask. */
+const PARSE_FILE_MODE = 0o644;
+const PARSE_DIRECTORY_MODE = 0o755;
+
+/** Parses and stages a message of a mailbox. A failure leaves nothing of it behind. */
+export function stageMessage({ identity, source, target }: StageJob): StagedDocument {
+  const stem = join(target.directory, target.stem);
+  const remove = () => {
+    for (const path of [`${stem}.json`, `${stem}.eml`, stem]) rmSync(path, { recursive: true, force: true });
+  };
+  // An earlier attempt in this run may have died half way.
+  onStorage(stem, remove);
+  try {
+    const message = readSource(source);
+    const write = attachmentWriter(stem, target.directoryMode, target.fileMode);
+    const document = parseMessage(message, {
+      identity,
+      source: target.source === 'keep' ? `${target.name}.eml` : null,
+      ...(target.attachments === 'files' && {
+        onAttachment: (file: string, content: Buffer) => {
+          write(file, content);
+          return `${target.name}/${file}`;
+        },
+      }),
+    });
+    if (target.source === 'keep') writeFile(`${stem}.eml`, target.fileMode, [message]);
+    writeFile(`${stem}.json`, target.fileMode, jsonOf(document));
+    return {
+      messageId: document.messageId,
+      size: document.size,
+      sha256: document.sha256,
+      hasAttachments: target.attachments === 'files' && document.attachments.length > 0,
+      hasSource: target.source === 'keep',
+      warnings: document.warnings,
+    };
+  } catch (thrown) {
+    const error = toMailwatchdError(thrown, 'PARSE_FAILED');
+    try {
+      remove();
+    } catch (failure) {
+      // What is left has no row in the ledger, and is removed at the next start; the first error says more.
+      return rethrow(error, failure);
+    }
+    throw error;
+  }
+}
+
+function rethrow(error: MailwatchdError, failure: unknown): never {
+  if (error.cause === undefined) error.cause = failure;
+  throw error;
+}
+
+/** Parses a message for `mailwatchd parse`. */
+export function parseDocument({ source, attachments }: DocumentJob): MessageDocument {
+  try {
+    const message = readSource(source);
+    if (attachments === null) return parseMessage(message, { identity: null });
+    const write = attachmentWriter(
+      join(attachments.directory, attachments.stem),
+      PARSE_DIRECTORY_MODE,
+      PARSE_FILE_MODE,
+    );
+    return parseMessage(message, {
+      identity: null,
+      onAttachment: (file, content, id) => {
+        write(file, content);
+        return `${id}/${file}`;
+      },
+    });
+  } catch (error) {
+    throw toMailwatchdError(error, 'PARSE_FAILED');
+  }
+}
+
+function readSource(source: Source): Buffer {
+  if (Buffer.isBuffer(source)) return source;
+  if (source instanceof Uint8Array) return Buffer.from(source.buffer, source.byteOffset, source.byteLength);
+  return onStorage(source.file, () => readFileSync(source.file), 'STAGED_MISSING');
+}
+
+/** Makes the directory with the first attachment. */
+function attachmentWriter(directory: string, directoryMode: number, fileMode: number) {
+  let made = false;
+  return (file: string, content: Buffer) => {
+    if (!made) {
+      onStorage(directory, () => {
+        mkdirSync(directory);
+        // mkdir takes no setgid bit.
+        chmodSync(directory, directoryMode);
+      });
+      made = true;
+    }
+    writeFile(join(directory, file), fileMode, [content]);
+  };
+}
+
+/** The mode is exact: the process's umask is 0. */
+function writeFile(path: string, mode: number, chunks: Iterable<Buffer>): void {
+  onStorage(path, () => {
+    const descriptor = openSync(path, FLAGS, mode);
+    try {
+      for (const chunk of chunks) {
+        for (let written = 0; written < chunk.length; ) written += writeSync(descriptor, chunk, written);
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  });
+}
+
+/** The document as one JSON object and a line end, in pieces: a large text never exists twice as a whole. */
+export function* jsonOf(document: MessageDocument): Generator<Buffer> {
+  let pending = '';
+  for (const piece of jsonPieces(document)) {
+    pending += piece;
+    if (pending.length < WRITE_CHARS) continue;
+    yield Buffer.from(pending);
+    pending = '';
+  }
+  yield Buffer.from(`${pending}}\n`);
+}
+
+function* jsonPieces(document: MessageDocument): Generator<string> {
+  let separator = '{';
+  for (const [key, value] of Object.entries(document)) {
+    yield `${separator}${JSON.stringify(key)}:`;
+    separator = ',';
+    if (typeof value !== 'string' || value.length < WRITE_CHARS) {
+      yield JSON.stringify(value);
+      continue;
+    }
+    yield '"';
+    for (let start = 0; start < value.length; ) {
+      let end = Math.min(start + WRITE_CHARS, value.length);
+      // A surrogate pair that were cut would be written as two escapes.
+      if (end < value.length && /[\ud800-\udbff]/.test(value[end - 1] ?? '')) end += 1;
+      yield JSON.stringify(value.slice(start, end)).slice(1, -1);
+      start = end;
+    }
+    yield '"';
+  }
+}
+
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'STORAGE_FULL',
+  EDQUOT: 'STORAGE_FULL',
+  EROFS: 'STORAGE_READ_ONLY',
+  EACCES: 'STORAGE_DENIED',
+  EPERM: 'STORAGE_DENIED',
+  ERR_ACCESS_DENIED: 'STORAGE_DENIED',
+};
+
+/** Storage's errors are no fault of the message: they must not look like a failed parse. */
+function onStorage<T>(path: string, action: () => T, missing: ErrorCode = 'STORAGE_FAILED'): T {
+  try {
+    return action();
+  } catch (cause) {
+    if (cause instanceof MailwatchdError || !(cause instanceof Error)) throw cause;
+    const errno = (cause as NodeJS.ErrnoException).code ?? '';
+    const code = errno === 'ENOENT' ? missing : (CODES[errno] ?? 'STORAGE_FAILED');
+    throw new MailwatchdError(code, { where: path, detail: cause.message, cause });
+  }
+}
