@@ -132,6 +132,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   let news = false;
   let idleRefused = false;
   let heardAt = clock.now();
+  const resolved = new Map<string, string>();
   const wakers = new Set<() => void>();
   const wake = () => {
     for (const waker of [...wakers]) waker();
@@ -165,7 +166,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     maxLiteralSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + MAX_LINE_BYTES,
     maxResponseSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + 2 * MAX_LINE_BYTES,
     maxResponseTokens: MAX_RESPONSE_TOKENS,
-    clientInfo: { name: 'mailwatchd' },
+    // Empty: imapflow would tell its own.
+    clientInfo: { name: 'mailwatchd', version: '', vendor: '', 'support-url': '' },
     logger: listeningLogger((entry) => {
       if (isRefusal(entry.err)) refusal = entry.err;
       // imapflow waits minutes for a throttled server with the reader stopped; backing off is the watcher's.
@@ -277,9 +279,14 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   }
 
   async function resolveFolder(name: string): Promise<string> {
+    const known = resolved.get(name);
+    if (known !== undefined) return known;
     const folders = await listFolders();
     const path = findFolder(name, folders);
-    if (path !== null) return path;
+    if (path !== null) {
+      resolved.set(name, path);
+      return path;
+    }
     const near = nearestFolder(name, folders);
     throw new MailwatchdError('FOLDER_MISSING', {
       where,

@@ -68,8 +68,9 @@ export async function compareWithEarlier(
   for (const uid of unmatched) memory.unmatched.add(uid);
   const undecided = new Set(ambiguous);
   const toHash = candidates.filter(({ uid }) => undecided.has(uid));
+  const aloneAbove = Math.min(LARGE_MESSAGE_BYTES, session.limits.messageBytes);
   for (let next = 0; next < toHash.length; ) {
-    const range = toHash.slice(next, next + rangeLength(toHash, next, MAX_IN_FLIGHT));
+    const range = toHash.slice(next, next + rangeLength(toHash, next, MAX_IN_FLIGHT, aloneAbove));
     next += range.length;
     const hashes = await hashRange(session, range);
     for (const message of range) {

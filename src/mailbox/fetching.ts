@@ -124,6 +124,7 @@ async function fetchRanges(
   between: FetchOptions['between'],
 ): Promise<void> {
   const { memory } = session;
+  const aloneAbove = Math.min(LARGE_MESSAGE_BYTES, session.limits.messageBytes);
   /** Parts of ranges that did not come whole. */
   const again: MessageMetadata[][] = [];
   let next = 0;
@@ -133,7 +134,7 @@ async function fetchRanges(
     let range = again.pop();
     if (range === undefined) {
       const limit = memory.cautious ? 1 : memory.rangeLimit;
-      range = messages.slice(next, next + rangeLength(messages, next, limit));
+      range = messages.slice(next, next + rangeLength(messages, next, limit, aloneAbove));
       next += range.length;
     }
     const left = await fetchRange(session, range);

@@ -15,23 +15,23 @@ export const RANGE_BYTES = 4 * 1024 * 1024;
 export const LARGE_MESSAGE_BYTES = RANGE_BYTES;
 
 /**
- * How many of the messages that begin at `from` one FETCH asks for: at most `maxMessages` and `maxBytes`,
- * at least one. What is larger than LARGE_MESSAGE_BYTES stands alone.
+ * How many of the messages that begin at `from` one FETCH asks for: at most `maxMessages` and RANGE_BYTES,
+ * at least one. What is larger than `aloneAbove` stands alone.
  */
 export function rangeLength(
   messages: readonly Pick<MessageMetadata, 'size'>[],
   from: number,
   maxMessages: number,
-  maxBytes = RANGE_BYTES,
+  aloneAbove: number,
 ): number {
   let bytes = 0;
   let length = 0;
-  for (let at = from; at < messages.length && length < maxMessages; at++) {
-    const { size } = messages[at] as Pick<MessageMetadata, 'size'>;
+  for (const { size } of messages.slice(from, from + maxMessages)) {
     bytes += size;
-    if (length > 0 && (bytes > maxBytes || size > LARGE_MESSAGE_BYTES)) break;
+    const alone = size > aloneAbove;
+    if (length > 0 && (alone || bytes > RANGE_BYTES)) break;
     length++;
-    if (size > LARGE_MESSAGE_BYTES) break;
+    if (alone) break;
   }
   return length;
 }

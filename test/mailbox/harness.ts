@@ -34,6 +34,8 @@ export interface Harness extends AsyncDisposable {
   idle(): Promise<MailboxReport>;
   /** Waits for the `count`-th failed connection since the start, then moves the clock to the next try. */
   retry(count: number): Promise<MailboxReport>;
+  /** Moves the clock to the next try after each failed connection until the mailbox idles; returns how many failed. */
+  survive(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -63,6 +65,8 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
   let controller = new AbortController();
   let watcher: ReturnType<typeof watchMailbox> | undefined;
 
+  let retried = 0;
+  const failures = () => logged.filter((line) => /connection_lost|mailbox_failing/.test(line)).length;
   const harness: Harness = {
     server,
     clock,
@@ -121,9 +125,17 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
         look();
       }),
     idle: () => harness.until(({ state }) => state === 'idle' || state === 'polling'),
+    async survive() {
+      for (;;) {
+        const { state } = await harness.until((report) => report.state === 'idle' || failures() > retried);
+        if (state === 'idle') return retried;
+        retried++;
+        clock.advance(clock.timers()[0] ?? 0);
+      }
+    },
     async retry(count) {
-      const failures = () => logged.filter((line) => /connection_lost|mailbox_failing/.test(line)).length;
       const report = await harness.until(() => failures() >= count);
+      retried = count;
       clock.advance(clock.timers()[0] ?? 0);
       return report;
     },

@@ -1,0 +1,225 @@
+/** Messages that are hard to get: too large, lied about, left out, killing the connection. The rest goes on. */
+import { expect, test } from 'vitest';
+import type { Command, ScriptedMessage } from '../servers/scripted.ts';
+import { pick, row } from '../servers/scripted.ts';
+import { createHarness, mail, RECONCILE_MS } from './harness.ts';
+
+const MIB = 1024 * 1024;
+const asksBody = ({ name, rest }: Command) => name === 'UID FETCH' && /BODY\.PEEK\[\]/.test(rest);
+const asked = (command: Command): ScriptedMessage[] =>
+  pick(command.session.folder!, command.rest.split(' ')[0]!, true);
+
+test('a FETCH that ends the connection stops one message, not those around it', async () => {
+  await using harness = await createHarness();
+  const { server, intake, ledger } = harness;
+  for (let uid = 1; uid <= 300; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    for (const message of asked(command)) {
+      if (message.uid === 150) {
+        command.session.destroy();
+        return true;
+      }
+      command.session.send(row(command.session.folder!, message, command.rest));
+    }
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  const failures = await harness.survive();
+  expect(ledger.states()[150]).toBe('unfetchable');
+  expect(intake.published).toHaveLength(299);
+  expect(failures).toBeLessThanOrEqual(11);
+  // Narrowing is progress: no try waited longer than after a first failure.
+  expect(harness.clock.monotonic()).toBeLessThanOrEqual(failures * 1_000);
+  expect(harness.report()).toMatchObject({
+    state: 'idle',
+    healthy: true,
+    expected: 300,
+    stored: 299,
+    missing: 1,
+  });
+
+  // It is tried once at each reconciliation by time, not at each reconnect.
+  const connections = server.connections();
+  harness.clock.advance(RECONCILE_MS);
+  await harness.until(({ state }) => state !== 'idle');
+  expect(await harness.survive()).toBe(failures + 1);
+  expect(server.connections()).toBe(connections + 1);
+});
+
+test('a FETCH that the server refuses is asked for in halves, on the same connection', async () => {
+  await using harness = await createHarness();
+  const { server, intake, ledger } = harness;
+  for (let uid = 1; uid <= 20; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  server.script = (command) => {
+    if (!asksBody(command) || !asked(command).some(({ uid }) => uid === 7)) return false;
+    command.session.send(`${command.tag} NO [SERVERBUG] cannot read a message`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(ledger.states()[7]).toBe('unfetchable');
+  expect(intake.published).toHaveLength(19);
+  expect(server.connections()).toBe(1);
+});
+
+test('metadata that a server leaves out is asked for alone; without it a message is left aside', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  for (const name of ['one', 'two', 'three']) server.deliver('INBOX', mail(name));
+  server.script = (command) => {
+    if (command.name !== 'UID FETCH' || asksBody(command)) return false;
+    const several = asked(command).length > 1;
+    for (const message of asked(command))
+      if (message.uid === 1 || (message.uid === 2 && !several))
+        command.session.send(row(command.session.folder!, message, command.rest));
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(ledger.states()).toEqual({ 1: 'published', 2: 'published', 3: 'unfetchable' });
+});
+
+test('a message larger than messageBytes is quarantined with its header only', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.deliver('INBOX', `${mail('huge')}${'x'.repeat(2 * MIB)}`);
+  server.deliver('INBOX', mail('small'));
+  await harness.watch({ limits: { messageBytes: MIB, operationSeconds: 60 } });
+  await server.idle();
+  expect(ledger.states()).toEqual({ 1: 'quarantined', 2: 'published' });
+  const huge = ledger.rows.get(1)!.get(1)!;
+  expect(huge.error!.code).toBe('MESSAGE_TOO_LARGE');
+  expect(huge.header!.toString()).toBe(mail('huge').replace(/\r\n\r\n.*/s, '\r\n\r\n'));
+  expect(harness.report()).toMatchObject({ expected: 2, stored: 2 });
+});
+
+test.each([
+  ['one FETCH', 3 * MIB],
+  ['a download', 9 * MIB],
+])('a size that lies does not get %s past messageBytes', async (_, told) => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.deliver('INBOX', `${mail('huge')}${'x'.repeat(12 * MIB)}`, { size: told });
+  await harness.watch({ limits: { messageBytes: 10 * MIB, operationSeconds: 60 } });
+  await harness.survive();
+  expect(ledger.states()).toEqual({ 1: 'quarantined' });
+  expect(ledger.rows.get(1)!.get(1)!.error!.code).toBe('MESSAGE_TOO_LARGE');
+});
+
+test('sizes that lie cost connections, not memory: everything is published', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  for (let uid = 1; uid <= 4; uid++)
+    server.deliver('INBOX', `${mail(`m${uid}`)}${'x'.repeat(2 * MIB)}`, { size: 10 });
+  await harness.watch();
+  await harness.survive();
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 3, 4]);
+});
+
+test('an announced literal larger than any message ends the connection before its bytes come', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.deliver('INBOX', mail('one'));
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    command.session.write(`* 1 FETCH (UID 1 BODY[] {4000000000}\r\nx`);
+    return true;
+  };
+  await harness.watch();
+  const report = await harness.until(({ reason }) => reason !== null);
+  expect(report.reason).toContain('LiteralTooLarge');
+  await harness.survive();
+  expect(ledger.states()).toEqual({ 1: 'unfetchable' });
+});
+
+test('a server that answers a partial FETCH with the whole message is understood', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const big = `${mail('big')}${'x'.repeat(5 * MIB)}`;
+  server.deliver('INBOX', big);
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    command.session.answer({ ...command, rest: command.rest.replace(/<.*>/, '') });
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ source }) => source)).toEqual([big]);
+});
+
+test('a server that cuts parts shorter than asked does not make us publish half a message', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const big = `${mail('big')}${'x'.repeat(5 * MIB)}`;
+  server.deliver('INBOX', big);
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    command.session.answer({ ...command, rest: command.rest.replace('.1048576>', '.700000>') });
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ size }) => size)).toEqual([big.length]);
+});
+
+test('rows that nobody asked for, or twice, are dropped', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', mail('one'));
+  server.deliver('INBOX', mail('two'));
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    const folder = command.session.folder!;
+    command.session.send('* 1 FETCH (FLAGS (\\Seen))', '* 1 FETCH (UID 1 FLAGS (\\Seen))');
+    command.session.send(row(folder, { ...folder.messages[0]!, uid: 77 }, command.rest));
+    for (const message of [...asked(command), ...asked(command)])
+      command.session.send(row(folder, message, command.rest));
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2]);
+});
+
+test('at most 256 messages are in flight, however fast the server is', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  for (let uid = 1; uid <= 700; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  const gates: (() => void)[] = [];
+  const full = Promise.withResolvers<void>();
+  intake.gate = () =>
+    new Promise((resolve) => {
+      gates.push(resolve);
+      if (gates.length === 256) full.resolve();
+    });
+  await harness.watch();
+  await full.promise;
+  intake.gate = null;
+  for (const open of gates) open();
+  await server.idle();
+  expect(intake.mostWorking).toBe(256);
+  expect(intake.published).toHaveLength(700);
+});
+
+test('bytes are reserved before they are fetched', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  for (let uid = 1; uid <= 5; uid++) server.deliver('INBOX', `${mail(`m${uid}`)}${'x'.repeat(1.5 * MIB)}`);
+  server.script = (command) => {
+    if (asksBody(command)) {
+      const reserved = intake.reserved.reduce((sum, { bytes }) => sum + bytes, 0);
+      const bodies = server.commands.filter((each) => /BODY\.PEEK\[\]/.test(each)).length;
+      expect(intake.reserved).toHaveLength(bodies);
+      expect(reserved).toBeGreaterThanOrEqual(bodies * 1.5 * MIB);
+    }
+    return false;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published).toHaveLength(5);
+  expect(intake.reserved.map(({ bytes }) => Math.round(bytes / MIB))).toEqual([3, 3, 2]);
+});

@@ -1,0 +1,112 @@
+/** Storage that cannot take mail: the mailbox holds, says so, and goes on with one message when it is mended. */
+import { expect, test } from 'vitest';
+import { MailwatchdError } from '../../src/errors.ts';
+import { createHarness, mail } from './harness.ts';
+
+const full = () => new MailwatchdError('STORAGE_FULL', { where: '/var/spool/mailwatchd' });
+
+test('a full disk holds the mailbox; nothing is lost, and one message goes first afterwards', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  for (let uid = 1; uid <= 30; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  intake.gate = async () => {
+    throw full();
+  };
+  await harness.watch();
+  const report = await harness.until(({ state }) => state === 'holding');
+  expect(report).toMatchObject({ healthy: false, stored: 0 });
+  expect(report.reason).toContain('/var/spool/mailwatchd');
+  expect(clock.timers()).toEqual([1_000]);
+
+  // Still full: one message is tried, after longer and longer waits.
+  intake.mostWorking = 0;
+  for (const wait of [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]) {
+    expect(clock.timers()).toEqual([wait]);
+    const noop = server.seen(/^UID FETCH .*BODY/);
+    clock.advance(wait);
+    await noop;
+    await harness.until(() => clock.timers().length === 1 && intake.working.length === 0);
+  }
+  expect(intake.mostWorking).toBe(1);
+  expect(server.connections()).toBe(1);
+
+  intake.gate = null;
+  const sizes: number[] = [];
+  server.script = ({ name, rest }) => {
+    if (name === 'UID FETCH' && /BODY/.test(rest)) sizes.push(rest.split(' ')[0] === '1' ? 1 : 2);
+    return false;
+  };
+  clock.advance(15_000);
+  await server.idle();
+  expect(intake.published.map(({ uid }) => uid)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
+  expect(sizes).toEqual([1, 2]);
+  expect(harness.report()).toMatchObject({ healthy: true, reason: null, stored: 30, missing: 0 });
+});
+
+test('one message that cannot be stored does not make the others of its range lost or twice', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  for (let uid = 1; uid <= 5; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  let refuse = true;
+  intake.gate = async ({ uid }) => {
+    if (uid === 3 && refuse) throw new MailwatchdError('FILE_EXISTS', { where: '/x/3.json' });
+  };
+  await harness.watch();
+  await harness.until(({ state }) => state === 'holding');
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5]);
+  refuse = false;
+  clock.advance(1_000);
+  await server.idle();
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5, 3]);
+});
+
+test('a ledger that fails holds the mailbox before anything is fetched', async () => {
+  await using harness = await createHarness();
+  const { server, ledger, intake, clock } = harness;
+  server.deliver('INBOX', mail('one'));
+  ledger.failure = new MailwatchdError('LEDGER_FAILED', { detail: 'database disk image is malformed' });
+  await harness.watch();
+  const report = await harness.until(({ state }) => state === 'holding');
+  expect(report.reason).toContain('malformed');
+  ledger.failure = null;
+  clock.advance(1_000);
+  await server.idle();
+  expect(intake.published).toHaveLength(1);
+});
+
+test('scannedThrough never passes a message that is not stored', async () => {
+  await using harness = await createHarness();
+  const { server, intake, ledger, clock } = harness;
+  await harness.watch();
+  await server.idle();
+  intake.gate = async ({ uid }) => {
+    if (uid === 1) throw full();
+  };
+  server.deliver('INBOX', mail('one'));
+  await harness.until(({ state }) => state === 'holding');
+  server.deliver('INBOX', mail('two'));
+  expect(ledger.epochs[0]!.scannedThrough).toBe(0);
+  intake.gate = null;
+  clock.advance(1_000);
+  await harness.until(({ stored }) => stored === 2);
+  await server.idle();
+  expect(ledger.epochs[0]!.scannedThrough).toBe(2);
+});
+
+test('a connection lost while holding is opened again', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  server.deliver('INBOX', mail('one'));
+  intake.gate = async () => {
+    throw full();
+  };
+  await harness.watch();
+  await harness.until(({ state }) => state === 'holding');
+  for (const session of server.sessions) session.destroy();
+  intake.gate = null;
+  clock.advance(1_000);
+  await harness.retry(1);
+  await server.idle();
+  expect(intake.published).toHaveLength(1);
+  expect(server.connections()).toBe(2);
+});
