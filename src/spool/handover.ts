@@ -101,12 +101,16 @@ export function openHandover(
     }
   }
 
+  /** Parsers need the run's directory before the next message can be staged. */
+  function mendRun(): void {
+    if (storage.files.kind(storage.runDirectory(run)) === null) storage.makeRun(run);
+  }
+
   function publishAll(pending: Pending[]): Map<Pending, MailwatchdError> {
     const result = settle(pending, ledger, storage);
     for (const item of pending) stuck.delete(item);
     for (const { row } of result.published) marks.push({ row, at: now() });
     for (const [item, error] of result.stuck) stuck.set(item, error);
-    if ([...result.withdrawn.values()].some(({ code }) => code === 'STAGED_MISSING')) storage.makeRun(run);
     return new Map([...result.withdrawn, ...result.stuck]);
   }
 
@@ -186,6 +190,7 @@ export function openHandover(
     }
     for (const one of going()) {
       try {
+        mendRun();
         prepare(one);
       } catch (error) {
         refuse(one, missingOr(error, one.row.stem));
@@ -196,8 +201,6 @@ export function openHandover(
         storage.files.syncDirectory(storage.runDirectory(run));
       } catch (error) {
         for (const one of going()) refuse(one, missingOr(error, storage.runDirectory(run)));
-        // Somebody removed it: parsers need it before the next message can be staged.
-        if (errorCode(error) === 'ENOENT') storage.makeRun(run);
       }
     }
 
@@ -249,7 +252,7 @@ export function openHandover(
     },
     due: () => marks.length > 0,
     settle() {
-      if (storage.files.kind(storage.runDirectory(run)) === null) storage.makeRun(run);
+      mendRun();
       publishAll([...stuck.keys()]);
       if (marks.length > 0) commit(() => undefined);
       sweepRuns(ledger, storage, run);

@@ -1,5 +1,5 @@
 /** A spool of real files and a real ledger in a temporary directory, whose file operations and commits can be watched and stopped. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -187,8 +187,9 @@ export function staging(place: Place): string[] {
 export function watched(
   before: (step: Step) => void,
   after: (step: Step) => void = () => undefined,
+  real: Files = diskFiles,
 ): Pick<Parts, 'files' | 'openLedger'> {
-  const files = Object.entries(diskFiles).map(([name, operation]) => [
+  const files = Object.entries(real).map(([name, operation]) => [
     name,
     (...paths: string[]) => {
       before({ name, paths });
@@ -213,6 +214,13 @@ export function watched(
     },
   };
 }
+
+/** For tests that crash processes, not machines: a sync is only looked up, which is all that it can tell then. */
+export const unsyncedFiles: Files = {
+  ...diskFiles,
+  syncDirectory: (path) => void statSync(path),
+  syncFile: (path) => void statSync(path),
+};
 
 /** A file operation, or a commit. */
 export interface Step {

@@ -1,0 +1,498 @@
+/** Proves: the order of the handoff's steps, its number of syncs, and who is told what when a step fails. */
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { MailwatchdError } from '../../src/errors.ts';
+import type { Service } from '../../src/spool/service.ts';
+import {
+  codeOf,
+  hand,
+  INBOX,
+  makePlace,
+  observation,
+  open,
+  type Place,
+  poison,
+  type Step,
+  staged,
+  staging,
+  systemError,
+  tree,
+  watched,
+} from './rig.ts';
+
+const DAY = 'support/2026/11/20';
+
+function epochOf(service: Service) {
+  return service.calls.openEpoch(INBOX, observation({ uidNext: 101 })).epoch;
+}
+
+function published(place: Place): string[] {
+  return Object.keys(tree(place.storage)).filter((path) => !path.startsWith('.'));
+}
+
+/** A service whose steps are recorded as `name path`, paths below the storage directory and staged stems shortened. */
+function traced(place: Place) {
+  const steps: string[] = [];
+  const short = (path: string) => path.replace(`${place.storage}/`, '').replace(/\.staging\/[^/]+/, 'RUN');
+  const service = open(
+    place,
+    watched(
+      () => undefined,
+      ({ name, paths }) => {
+        if (name === 'writeFile') paths = paths.slice(0, 1);
+        if (name === 'makeDirectory') paths = paths.slice(0, 1);
+        if (name !== 'kind') steps.push([name, ...paths.map(short)].join(' '));
+      },
+    ),
+  );
+  const epoch = epochOf(service);
+  return { service, epoch, steps };
+}
+
+test('stage, sync, commit, make directories, attachments, source, sync, JSON, sync, and only then an answer', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  const arrival = staged(place, service, epoch, 7, { attachments: true, source: true });
+  const stem = (arrival.item as { target: { stem: string } }).target.stem;
+  steps.length = 0;
+  expect(hand(service, arrival)).toEqual([null]);
+  const id = 'INBOX-1700000000-7';
+  expect(steps).toEqual([
+    `syncDirectory RUN/${stem}`,
+    'syncDirectory RUN',
+    'commit',
+    ...['support', 'support/2026', 'support/2026/11', DAY].flatMap((directory) => [
+      `makeDirectory ${directory}`,
+      `syncDirectory ${directory}`,
+      `syncDirectory ${dirname(directory) === '.' ? place.storage : dirname(directory)}`,
+    ]),
+    `rename RUN/${stem} ${DAY}/${id}`,
+    `rename RUN/${stem}.eml ${DAY}/${id}.eml`,
+    `syncDirectory ${DAY}`,
+    `rename RUN/${stem}.json ${DAY}/${id}.json`,
+    `syncDirectory ${DAY}`,
+  ]);
+  expect(service.due()).toBe(true);
+  steps.length = 0;
+  service.flush();
+  expect(steps).toEqual(['commit']);
+  expect(service.due()).toBe(false);
+});
+
+test('a quarantined message is written, synced, committed and moved, its .error last', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  steps.length = 0;
+  expect(hand(service, poison(epoch, 9))).toEqual([null]);
+  const stem = 'support~INBOX-1700000000-9.1q';
+  const target = '.quarantine/support/INBOX-1700000000-9';
+  expect(steps).toEqual([
+    `writeFile RUN/${stem}.eml`,
+    `writeFile RUN/${stem}.error`,
+    'syncDirectory RUN',
+    'commit',
+    'makeDirectory .quarantine/support',
+    'syncDirectory .quarantine/support',
+    'syncDirectory .quarantine',
+    `rename RUN/${stem}.eml ${target}.eml`,
+    'syncDirectory .quarantine/support',
+    `rename RUN/${stem}.error ${target}.error`,
+    'syncDirectory .quarantine/support',
+  ]);
+});
+
+test('a batch costs one commit and one sync a directory, however many messages it holds', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  hand(service, staged(place, service, epoch, 1));
+  const costs = (uids: number[]) => {
+    const arrivals = uids.map((uid) => staged(place, service, epoch, uid, { source: true }));
+    steps.length = 0;
+    expect(hand(service, ...arrivals)).toEqual(uids.map(() => null));
+    return steps.filter((step) => /^(sync|commit)/.test(step));
+  };
+  const few = costs([2]);
+  expect(few).toEqual(['syncDirectory RUN', 'commit', `syncDirectory ${DAY}`, `syncDirectory ${DAY}`]);
+  expect(costs(Array.from({ length: 100 }, (_, index) => 10 + index))).toEqual(few);
+});
+
+test('other writes ride in the same commit, and later ones carry the marks of earlier messages', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  steps.length = 0;
+  const riding = [{ kind: 'advance', epochId: epoch.id, scannedThrough: 150 } as const];
+  service.batch([staged(place, service, epoch, 7, { change: { after: true } })], riding);
+  service.batch([], [{ kind: 'settleAfterActions', epochId: epoch.id, uids: [] }]);
+  expect(steps.filter((step) => step === 'commit')).toHaveLength(2);
+  expect(service.due()).toBe(false);
+  expect(service.calls.owedAfterActions(epoch.id, 10)).toEqual([7]);
+  service.batch([], [{ kind: 'settleAfterActions', epochId: epoch.id, uids: [7] }]);
+  expect(service.calls.owedAfterActions(epoch.id, 10)).toEqual([]);
+  expect(service.calls.openEpoch(INBOX, observation({ uidNext: 200 })).epoch.scannedThrough).toBe(150);
+});
+
+test('scannedThrough never goes down', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  service.batch([], [{ kind: 'advance', epochId: epoch.id, scannedThrough: 170 }]);
+  service.batch([], [{ kind: 'advance', epochId: epoch.id, scannedThrough: 103 }]);
+  expect(service.calls.openEpoch(INBOX, observation({ uidNext: 200 })).epoch.scannedThrough).toBe(170);
+});
+
+test('a message that comes again, in the same batch, a later one or a later run, publishes nothing', () => {
+  const place = makePlace();
+  const first = open(place);
+  const epoch = epochOf(first);
+  const deliver = (service: Service) =>
+    hand(
+      service,
+      staged(place, service, epoch, 1, { attachments: true }),
+      staged(place, service, epoch, 1, { attachments: true }),
+      poison(epoch, 2),
+      poison(epoch, 2),
+    );
+  expect(deliver(first)).toEqual([null, null, null, null]);
+  rmSync(join(place.storage, DAY), { recursive: true });
+  expect(deliver(first)).toEqual([null, null, null, null]);
+  first.stop();
+  const second = open(place);
+  expect(deliver(second)).toEqual([null, null, null, null]);
+  expect(published(place)).toEqual([]);
+  expect(staging(place)).toEqual([second.run.id]);
+  expect(tree(second.run.directory)).toEqual({});
+});
+
+test('handled tells what is published at once, though its mark is not committed', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  hand(service, staged(place, service, epoch, 4_294_967_295), staged(place, service, epoch, 1));
+  service.flush();
+  const options = { messageBytes: 1, retryUnfetchable: false };
+  expect(service.calls.handled(epoch.id, 1, 4_294_967_295, options)).toEqual([1, 4_294_967_295]);
+  expect(service.calls.handled(epoch.id, 2, 4_294_967_294, options)).toEqual([]);
+});
+
+test.each([
+  ['the document', '.json', false],
+  ["the attachments' directory", '', true],
+  ['the kept source', '.eml', false],
+])("a stranger's file in place of %s stays, holds its message alone, and mends when it is gone", (_, ending, directory) => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const stranger = join(place.storage, DAY, `INBOX-1700000000-2${ending}`);
+  mkdirSync(dirname(stranger), { recursive: true });
+  if (directory) mkdirSync(stranger);
+  else writeFileSync(stranger, 'not ours');
+  const deliver = (...uids: number[]) =>
+    hand(
+      service,
+      ...uids.map((uid) => staged(place, service, epoch, uid, { attachments: true, source: true })),
+    );
+  expect(deliver(1, 2, 3)).toEqual([null, 'FILE_EXISTS', null]);
+  expect(tree(service.run.directory)).toEqual({});
+  if (!directory) expect(readFileSync(stranger, 'utf8')).toBe('not ours');
+  const about2 = published(place).filter((path) => path.includes('-2'));
+  expect(about2).toEqual(directory ? [] : [`${DAY}/INBOX-1700000000-2${ending}`]);
+  service.flush();
+  expect(service.calls.handled(epoch.id, 1, 9, { messageBytes: 1, retryUnfetchable: false })).toEqual([1, 3]);
+  expect(deliver(2)).toEqual(['FILE_EXISTS']);
+  rmSync(stranger, { recursive: true });
+  expect(deliver(2)).toEqual([null]);
+  expect(published(place)).toContain(`${DAY}/INBOX-1700000000-2/1-a.txt`);
+});
+
+test("a stranger found while settling: the attachments come back, the stranger's file stays", () => {
+  const place = makePlace();
+  let crashed = false;
+  class Crash extends Error {}
+  const service = open(
+    place,
+    watched(({ name, paths }) => {
+      if (name === 'rename' && paths[1]?.endsWith('.json')) crashed = true;
+      if (crashed) throw new Crash();
+    }),
+  );
+  const epoch = epochOf(service);
+  const arrival = staged(place, service, epoch, 1, { attachments: true });
+  expect(() => hand(service, arrival)).toThrow(Crash);
+  const json = join(place.storage, DAY, 'INBOX-1700000000-1.json');
+  writeFileSync(json, 'not ours');
+  const next = open(place);
+  expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`]);
+  expect(readFileSync(json, 'utf8')).toBe('not ours');
+  expect(tree(join(place.storage, '.staging'))).toEqual({});
+  rmSync(json);
+  expect(hand(next, staged(place, next, epoch, 1, { attachments: true }))).toEqual([null]);
+});
+
+test('a symbolic link in place of a directory is refused: it could lead anywhere', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  mkdirSync(join(place.root, 'elsewhere'));
+  symlinkSync(join(place.root, 'elsewhere'), join(place.storage, 'support'));
+  expect(hand(service, staged(place, service, epoch, 1))).toEqual(['FILE_EXISTS']);
+  expect(tree(join(place.root, 'elsewhere'))).toEqual({});
+});
+
+test('staged files that somebody removed are fetched again, not taken for published', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const whole = () => staged(place, service, epoch, 1, { attachments: true });
+  const without = (ending: string) => {
+    const arrival = whole();
+    const { target } = arrival.item as { target: { stem: string } };
+    rmSync(join(service.run.directory, target.stem + ending), { recursive: true });
+    return arrival;
+  };
+  expect(hand(service, without('.json'))).toEqual(['STAGED_MISSING']);
+  expect(hand(service, without(''))).toEqual(['STAGED_MISSING']);
+  const lost = whole();
+  rmSync(service.run.directory, { recursive: true });
+  expect(hand(service, lost)).toEqual(['STAGED_MISSING']);
+  expect(existsSync(service.run.directory)).toBe(true);
+  expect(hand(service, whole())).toEqual([null]);
+  expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`, `${DAY}/INBOX-1700000000-1/1-a.txt`]);
+});
+
+test('a run directory that somebody removed between two runs: its messages are fetched again', () => {
+  const place = makePlace();
+  class Crash extends Error {}
+  const service = open(
+    place,
+    watched(({ name, paths }) => {
+      if (name === 'rename' && paths[1]?.endsWith('.json')) throw new Crash();
+    }),
+  );
+  const epoch = epochOf(service);
+  expect(() => hand(service, staged(place, service, epoch, 1))).toThrow(Crash);
+  rmSync(service.run.directory, { recursive: true });
+  const next = open(place);
+  expect(next.calls.handled(epoch.id, 1, 9, { messageBytes: 1, retryUnfetchable: false })).toEqual([]);
+  expect(next.calls.counts(INBOX).stored).toBe(0);
+  expect(hand(next, staged(place, next, epoch, 1))).toEqual([null]);
+});
+
+test('only what looks like a run of ours is removed from .staging', () => {
+  const place = makePlace();
+  open(place).stop();
+  const foreign = join(place.storage, '.staging', 'lost+found');
+  const abandoned = join(place.storage, '.staging', '20251120T100002Z-0123abcd');
+  for (const directory of [foreign, abandoned]) mkdirSync(directory);
+  writeFileSync(join(abandoned, 'support~INBOX-1-1.1.json'), '{}');
+  open(place).stop();
+  expect(staging(place)).toEqual(['lost+found']);
+});
+
+/** Fails the n-th file operation or commit once, as a disk would. */
+function failing(code: string, fails: (step: Step) => boolean) {
+  const switchboard = { on: false, hits: 0 };
+  const parts = watched((step) => {
+    if (!switchboard.on || !fails(step)) return;
+    switchboard.hits += 1;
+    throw systemError(code);
+  });
+  return { switchboard, parts };
+}
+
+test.each([
+  ['ENOSPC', 'STORAGE_FULL'],
+  ['EDQUOT', 'STORAGE_FULL'],
+  ['EROFS', 'STORAGE_READ_ONLY'],
+  ['EACCES', 'STORAGE_DENIED'],
+  ['EIO', 'STORAGE_FAILED'],
+])('%s becomes %s with its path, and what was staged is published once it has passed', (system, ours) => {
+  const place = makePlace();
+  const { switchboard, parts } = failing(system, ({ name }) => name === 'makeDirectory');
+  const service = open(place, parts);
+  const epoch = epochOf(service);
+  switchboard.on = true;
+  const { answers } = service.batch([staged(place, service, epoch, 1, { attachments: true })], []);
+  expect(answers[0]?.code).toBe(ours);
+  expect(answers[0]?.where).toContain(place.storage);
+  expect(codeOf(() => service.calls.settle())).toBe(ours);
+  // The mailbox's next message waits for it.
+  expect(hand(service, staged(place, service, epoch, 2))).toEqual([ours]);
+  expect(published(place)).toEqual([]);
+  switchboard.on = false;
+  expect(hand(service, staged(place, service, epoch, 2))).toEqual([null]);
+  expect(published(place)).toHaveLength(3);
+  service.stop();
+  expect(staging(place)).toEqual([]);
+});
+
+test('one mailbox whose directory cannot be written holds no other', () => {
+  const place = makePlace();
+  const { switchboard, parts } = failing(
+    'EACCES',
+    ({ name, paths }) => name === 'makeDirectory' && paths[0]?.endsWith('/support') === true,
+  );
+  const service = open(place, parts);
+  const epoch = epochOf(service);
+  const other = service.calls.openEpoch({ account: 'sales', folder: 'INBOX' }, observation()).epoch;
+  switchboard.on = true;
+  const batch = () => hand(service, staged(place, service, epoch, 1), staged(place, service, other, 1));
+  expect(batch()).toEqual(['STORAGE_DENIED', null]);
+  expect(batch()).toEqual(['STORAGE_DENIED', null]);
+  expect(codeOf(() => service.stop())).toBe('STORAGE_DENIED');
+  // Stopped all the same: the next start finishes it.
+  open(place).stop();
+  expect(published(place)).toEqual([
+    `sales/2026/11/20/INBOX-1700000000-1.json`,
+    `${DAY}/INBOX-1700000000-1.json`,
+  ]);
+  expect(staging(place)).toEqual([]);
+});
+
+test('any operation that fails once: who was refused comes again, and each is published once', () => {
+  const deliver = (place: Place, service: Service, uids: number[]) => {
+    const epoch = epochOf(service);
+    return uids.map((uid) =>
+      uid === 3
+        ? poison(epoch, uid)
+        : staged(place, service, epoch, uid, { attachments: uid === 2, source: uid === 2 }),
+    );
+  };
+  const attempt = (failAt: number) => {
+    const place = makePlace();
+    let steps = 0;
+    let counting = false;
+    const service = open(
+      place,
+      watched(({ name }) => {
+        if (!counting || name === 'kind') return;
+        steps += 1;
+        if (steps === failAt)
+          throw name === 'commit' ? new MailwatchdError('LEDGER_FAILED') : systemError('EIO');
+      }),
+    );
+    const arrivals = deliver(place, service, [1, 2, 3]);
+    counting = true;
+    let refused: number[];
+    try {
+      const answers = hand(service, ...arrivals);
+      refused = [1, 2, 3].filter((_, index) => answers[index] !== null);
+    } catch (error) {
+      throw new Error(`operation ${failAt}`, { cause: error });
+    }
+    counting = false;
+    expect(hand(service, ...deliver(place, service, refused)), `after operation ${failAt}`).toEqual(
+      refused.map(() => null),
+    );
+    service.stop();
+    expect(staging(place)).toEqual([]);
+    const { '.mailwatchd': _id, ...files } = tree(place.storage);
+    return { steps, files, refused };
+  };
+  const undisturbed = attempt(Number.POSITIVE_INFINITY);
+  expect(undisturbed.refused).toEqual([]);
+  let refusals = 0;
+  for (let failAt = 1; failAt <= undisturbed.steps; failAt++) {
+    const { files, refused } = attempt(failAt);
+    expect(files, `operation ${failAt} failed`).toEqual(undisturbed.files);
+    refusals += refused.length;
+  }
+  expect(refusals).toBeGreaterThan(undisturbed.steps / 2);
+});
+
+test('what is published has the configured modes, whatever the umask, and the storage directory its group', () => {
+  const place = makePlace();
+  chmodSync(place.storage, 0o750);
+  const umask = process.umask(0o077);
+  try {
+    const service = open(place);
+    const epoch = epochOf(service);
+    hand(service, staged(place, service, epoch, 1), poison(epoch, 2));
+  } finally {
+    process.umask(umask);
+  }
+  const mode = (path: string) => statSync(join(place.storage, path)).mode & 0o7777;
+  for (const directory of ['support', DAY]) expect(mode(directory)).toBe(0o2770);
+  for (const directory of ['.staging', '.quarantine', '.quarantine/support'])
+    expect(mode(directory)).toBe(0o2700);
+  expect(mode('.quarantine/support/INBOX-1700000000-2.eml')).toBe(0o640);
+  expect(statSync(join(place.storage, DAY)).gid).toBe(statSync(place.storage).gid);
+});
+
+test('the quarantined .error says what an operator needs', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const download = join(service.run.directory, 'large.download');
+  writeFileSync(download, 'downloaded');
+  expect(hand(service, poison(epoch, 2, { source: { file: download } }))).toEqual([null]);
+  const base = join(place.storage, '.quarantine/support/INBOX-1700000000-2');
+  expect(readFileSync(`${base}.eml`, 'utf8')).toBe('downloaded');
+  expect(JSON.parse(readFileSync(`${base}.error`, 'utf8'))).toEqual({
+    code: 'PARSE_TIMED_OUT',
+    message: 'took 31 s',
+    account: 'support',
+    folder: 'INBOX',
+    uid: 2,
+    uidValidity: '1700000000',
+    id: 'INBOX-1700000000-2',
+    messageId: 'm2@example.org',
+    size: 102,
+    sha256: '2'.padStart(64, '0'),
+    receivedAt: '2026-11-20T10:00:02.000Z',
+    flags: ['\\Seen'],
+    complete: true,
+    attempts: 3,
+    quarantinedAt: '2026-11-20T10:00:02.000Z',
+  });
+  expect(basename(base)).toBe('INBOX-1700000000-2');
+});
+
+test('a message quarantined unread is asked for again once the limit admits it, and then replaces its header', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const unread = { complete: false, sha256: null, error: { code: 'MESSAGE_TOO_LARGE' }, size: 5_000 };
+  hand(service, poison(epoch, 1, unread), poison(epoch, 2, { ...unread, error: { code: 'DAEMON_KILLED' } }));
+  service.flush();
+  const handled = (messageBytes: number) =>
+    service.calls.handled(epoch.id, 1, 9, { messageBytes, retryUnfetchable: false });
+  expect(handled(4_999)).toEqual([1, 2]);
+  expect(handled(5_000)).toEqual([2]);
+  expect(hand(service, staged(place, service, epoch, 1), staged(place, service, epoch, 2))).toEqual([
+    null,
+    null,
+  ]);
+  expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`]);
+  expect(existsSync(join(place.storage, '.quarantine/support/INBOX-1700000000-1.eml'))).toBe(false);
+  expect(existsSync(join(place.storage, '.quarantine/support/INBOX-1700000000-2.eml'))).toBe(true);
+  service.flush();
+  expect(handled(5_000)).toEqual([1, 2]);
+});
+
+test('what cannot be fetched is recorded, asked for on demand, and published when it comes after all', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const message = { uid: 5, size: 10, internalDate: 0, flags: [] };
+  service.calls.recordUnfetchable(epoch.id, message, { code: 'MESSAGE_UNFETCHABLE' });
+  const handled = (retryUnfetchable: boolean) =>
+    service.calls.handled(epoch.id, 1, 9, { messageBytes: 1e6, retryUnfetchable });
+  expect(handled(false)).toEqual([5]);
+  expect(handled(true)).toEqual([]);
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 1, stored: 0 });
+  expect(hand(service, staged(place, service, epoch, 5))).toEqual([null]);
+  service.flush();
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 1 });
+  service.calls.recordUnfetchable(epoch.id, message, { code: 'MESSAGE_UNFETCHABLE' });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 1 });
+});
