@@ -5,7 +5,7 @@ import type { Start } from '../model.ts';
 import { parseDate, parseDuration, typeName } from './format.ts';
 import { accountSchema } from './schema.ts';
 import { hasControlCharacter, Secret, type SecretSource } from './secrets.ts';
-import { asMapping, type Fault, keyText, validateSection, valueAt } from './section.ts';
+import { type Fault, keyText, validateSection, valueAt } from './section.ts';
 import type { AccountConfig } from './types.ts';
 import type { KeyPath } from './yaml.ts';
 
@@ -23,14 +23,14 @@ export interface CheckedAccount {
 
 /** Checks what an account's own values tell. `readByOthers`: the mode of the configuration file. */
 export function checkAccount(
-  raw: unknown,
+  raw: Record<string, unknown>,
   path: KeyPath,
   faults: Fault[],
   readByOthers: boolean,
 ): CheckedAccount {
   const fault = (key: string, message: string, part: 'key' | 'value' = 'value') =>
     faults.push({ path: [...path, ...key.split('.')], part, message });
-  const { password: rawPassword, auth, ...rest } = asMapping(raw, path, faults);
+  const { password: rawPassword, auth, ...rest } = raw;
   const before = faults.length;
   const values = validateSection(accountSchema, rest, path, faults, {}, ['password']);
   const wrong = new Set(faults.slice(before).map((found) => keyText(found.path.slice(path.length))));

@@ -99,13 +99,18 @@ function checkTree(yaml: ParsedYaml, environment: NodeJS.ProcessEnv, readByOther
   if (yaml.tree === null && yaml.faults.length > 0) return { config: null, faults: [], warnings: [] };
   const faults: Fault[] = [];
   const root = asMapping(yaml.tree, [], faults);
+  if (faults.length > 0) return { config: null, faults, warnings: [] };
   const { accounts: rawAccounts, ...rest } = root;
   const globals = validateSection(globalSchema, rest, [], faults, environment, ['accounts']);
   checkDirectories(globals, faults);
 
-  const accounts = accountList(rawAccounts, faults).map((raw, index) =>
-    checkAccount(raw, ['accounts', index], faults, readByOthers),
-  );
+  const accounts = accountList(rawAccounts, faults).flatMap((raw, index) => {
+    const path = ['accounts', index];
+    const before = faults.length;
+    const mapping = asMapping(raw, path, faults);
+    // What is no mapping at all is one fault, not one for each key that it lacks.
+    return faults.length > before ? [] : [checkAccount(mapping, path, faults, readByOthers)];
+  });
   const { connectionsPerAccount } = globals.limits as { connectionsPerAccount: unknown };
   const warnings = [
     ...checkTogether(accounts, connectionsPerAccount, (globals.storage as { path: unknown }).path, faults),

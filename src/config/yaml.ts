@@ -49,8 +49,8 @@ const SYNTAX: Readonly<Record<string, string>> = {
   UNEXPECTED_TOKEN: 'this does not belong here',
 };
 
-/** Anchors are fine; more uses than this are a bomb. */
-const MAX_ALIASES = 100;
+/** Uses of one anchor, in whatever contains it: enough for an account's setting, too few for a bomb. */
+const MAX_ALIASES = 1000;
 /** One mistake makes the lines after it look wrong as well. */
 const MAX_SYNTAX_FAULTS = 10;
 
@@ -89,35 +89,50 @@ export function parseYaml(text: string): ParsedYaml {
       faults.push({ message: 'only YAML 1.2 is understood: remove the %YAML line', place: null });
     }
     if (faults.length > 0) return failed(faults);
+    const { unknownAliases, duplicateKeys } = structureFaults(document);
+    if (unknownAliases.length > 0) {
+      return failed(
+        unknownAliases.map((offset) => ({ message: `not YAML: ${SYNTAX.BAD_ALIAS}`, place: at(offset) })),
+      );
+    }
     return {
       tree: document.toJS({ maxAliasCount: MAX_ALIASES }),
-      faults: duplicateKeys(document).map((offset) => ({
-        message: 'the same key a second time',
-        place: at(offset),
-      })),
+      faults: duplicateKeys.map((offset) => ({ message: 'the same key a second time', place: at(offset) })),
       placeOf: (path, part) => at(offsetOf(document, path, part)),
     };
   } catch {
     // Stack overflow of a text nested too deeply; too many aliases, or one inside of what it refers to.
     return failed([
-      { message: 'not YAML: nested too deeply, or anchors that refer to themselves', place: null },
+      {
+        message: `not YAML: nested too deeply, or an anchor used more than ${MAX_ALIASES} times`,
+        place: null,
+      },
     ]);
   }
 }
 
-function duplicateKeys(document: Document): number[] {
-  const offsets: number[] = [];
+/** What the library finds only by throwing, or by comparing each key with each other one; as offsets. */
+function structureFaults(document: Document): { unknownAliases: number[]; duplicateKeys: number[] } {
+  const unknownAliases: number[] = [];
+  const duplicateKeys: number[] = [];
+  const anchors = new Set<string>();
+  const offset = (node: unknown) => (node as Node | null)?.range?.[0] ?? 0;
   visit(document, {
-    Map(_key, map) {
+    Value(_key, node) {
+      if (node.anchor !== undefined) anchors.add(node.anchor);
+      if (!isMap(node)) return;
       const seen = new Set<string>();
-      for (const { key } of map.items) {
+      for (const { key } of node.items) {
         const name = isScalar(key) ? String(key.value) : '';
-        if (seen.has(name)) offsets.push((key as Node | null)?.range?.[0] ?? 0);
+        if (seen.has(name)) duplicateKeys.push(offset(key));
         seen.add(name);
       }
     },
+    Alias(_key, alias) {
+      if (!anchors.has(alias.source)) unknownAliases.push(offset(alias));
+    },
   });
-  return offsets;
+  return { unknownAliases, duplicateKeys };
 }
 
 function offsetOf(document: Document, path: KeyPath, part: 'key' | 'value'): number | undefined {
