@@ -28,10 +28,12 @@ export interface Harness extends AsyncDisposable {
   done(): Promise<void>;
   nudge(): void;
   report(): MailboxReport;
-  /** Resolves at the first report, the present one included, that satisfies the condition. */
+  /** Resolves as soon as the condition holds, which is looked at in every turn of the event loop. */
   until(condition: (report: MailboxReport) => boolean): Promise<MailboxReport>;
   /** Waits until the mailbox waits: idle or polling, with its timer set. */
   idle(): Promise<MailboxReport>;
+  /** How many connections failed since the start. */
+  failures(): number;
   /** Waits for the `count`-th failed connection since the start, then moves the clock to the next try. */
   retry(count: number): Promise<MailboxReport>;
   /** Moves the clock to the next try after each failed connection until the mailbox idles; returns how many failed. */
@@ -61,7 +63,6 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
   const ledger = createLedger();
   const intake = createIntake(ledger);
   const logged: string[] = [];
-  const waiting = new Set<() => void>();
   let controller = new AbortController();
   let watcher: ReturnType<typeof watchMailbox> | undefined;
 
@@ -87,9 +88,6 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
         takeTurn: async () => undefined,
         signal: controller.signal,
         random: () => 0.5,
-        onReport: () => {
-          for (const waiter of [...waiting]) waiter();
-        },
         ...given,
         account: {
           name: 'support',
@@ -112,19 +110,12 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
     done: () => watcher!.done,
     nudge: () => watcher!.nudge(),
     report: () => watcher!.report(),
-    until: (condition) =>
-      new Promise((resolve) => {
-        const look = () => {
-          const report = watcher!.report();
-          if (!condition(report)) return;
-          waiting.delete(look);
-          // After what the mailbox does in the same step, such as setting its timer.
-          setImmediate(() => resolve(report));
-        };
-        waiting.add(look);
-        look();
-      }),
+    async until(condition) {
+      while (!condition(watcher!.report())) await new Promise((resolve) => setImmediate(resolve));
+      return watcher!.report();
+    },
     idle: () => harness.until(({ state }) => state === 'idle' || state === 'polling'),
+    failures,
     async survive() {
       for (;;) {
         const { state } = await harness.until((report) => report.state === 'idle' || failures() > retried);
