@@ -52,9 +52,13 @@ const COMMAND_ENVIRONMENT = ['PATH', 'HOME', 'LANG'];
 
 /**
  * Reads a password. One line end at its end is not part of it. Throws SECRET_UNAVAILABLE, never with
- * the value, a command's arguments or what it wrote.
+ * the value, a command's arguments or what it wrote. `commandTimeout`: milliseconds.
  */
-export async function readSecret(source: SecretSource, environment: NodeJS.ProcessEnv): Promise<string> {
+export async function readSecret(
+  source: SecretSource,
+  environment: NodeJS.ProcessEnv,
+  commandTimeout: number = COMMAND_TIMEOUT_MS,
+): Promise<string> {
   if ('plain' in source) return source.plain.reveal();
   if ('env' in source) {
     const where = `environment variable ${source.env}`;
@@ -64,7 +68,7 @@ export async function readSecret(source: SecretSource, environment: NodeJS.Proce
   }
   if ('file' in source) return usable(source.file, await readSecretFile(source.file));
   const where = `command ${source.command[0]}`;
-  return usable(where, await runSecretCommand(where, source.command, environment));
+  return usable(where, await runSecretCommand(where, source.command, environment, commandTimeout));
 }
 
 /** What the operator should hear of a source: a secret's own file that everybody can read. */
@@ -109,7 +113,12 @@ async function readSecretFile(path: string): Promise<string> {
   }
 }
 
-function runSecretCommand(where: string, command: string[], environment: NodeJS.ProcessEnv): Promise<string> {
+function runSecretCommand(
+  where: string,
+  command: string[],
+  environment: NodeJS.ProcessEnv,
+  timeout: number,
+): Promise<string> {
   const [program = '', ...rest] = command;
   const inherited = COMMAND_ENVIRONMENT.flatMap((name) => {
     const value = environment[name];
@@ -119,7 +128,7 @@ function runSecretCommand(where: string, command: string[], environment: NodeJS.
     const options = {
       cwd: '/',
       env: Object.fromEntries(inherited),
-      timeout: COMMAND_TIMEOUT_MS,
+      timeout,
       killSignal: 'SIGKILL' as const,
       maxBuffer: MAX_SECRET_BYTES,
     };
@@ -127,7 +136,7 @@ function runSecretCommand(where: string, command: string[], environment: NodeJS.
       if (error === null) return resolve(stdout);
       // Not `error.message` nor `cause`: they hold the arguments and what it wrote.
       const why = error.killed
-        ? `did not answer within ${COMMAND_TIMEOUT_MS / 1000} s, or said too much`
+        ? `did not answer within ${timeout / 1000} s, or said too much`
         : `failed (${error.signal ?? error.code ?? 'unknown error'})`;
       reject(unavailable(where, why));
     }).stdin?.end();

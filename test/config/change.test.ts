@@ -1,0 +1,76 @@
+/** SIGHUP disturbs the mailboxes whose settings changed, and no other. */
+import { describe, expect, test } from 'vitest';
+import { describeChange } from '../../src/config/change.ts';
+import type { Config } from '../../src/config/types.ts';
+import { account, load } from './temporary.ts';
+
+const config = async (accounts: unknown[], more: Record<string, unknown> = {}): Promise<Config> =>
+  (await load({ accounts, ...more })).config;
+
+const mailboxes = ({ added, removed, changed }: ReturnType<typeof describeChange>) => {
+  const names = (list: { account: string; folder: string }[]) =>
+    list.map((mailbox) => `${mailbox.account}/${mailbox.folder}`);
+  return { added: names(added), removed: names(removed), changed: names(changed) };
+};
+
+const NONE = { added: [], removed: [], changed: [] };
+const two = [account({ name: 'a', user: 'a', folders: ['INBOX', 'X'] }), account({ name: 'b', user: 'b' })];
+
+test('the same file changes nothing', async () => {
+  const change = describeChange(await config(two), await config(two));
+  expect(mailboxes(change)).toEqual(NONE);
+  expect(change.needRestart).toEqual([]);
+});
+
+test('folders and accounts come and go without disturbing their neighbours', async () => {
+  const next = [
+    account({ name: 'a', user: 'a', folders: ['Y', 'INBOX'] }),
+    account({ name: 'c', user: 'c' }),
+  ];
+  expect(mailboxes(describeChange(await config(two), await config(next)))).toEqual({
+    added: ['a/Y', 'c/INBOX'],
+    removed: ['a/X', 'b/INBOX'],
+    changed: [],
+  });
+});
+
+describe('each setting of an account changes its mailboxes alone', () => {
+  test.each([
+    { host: 'other.example.org' },
+    { port: 1993 },
+    { security: 'starttls', port: 993 },
+    { ca: '/etc/ca.pem' },
+    { user: 'other' },
+    { password: { file: '/run/secrets/other' } },
+    { start: '2026-11-01' },
+    { after: { seen: true } },
+    { pollEvery: '30s' },
+    { idleRenewEvery: '1m' },
+  ])('%o', async (more) => {
+    const next = [account({ name: 'a', user: 'a', folders: ['INBOX', 'X'], ...more }), two[1]];
+    expect(mailboxes(describeChange(await config(two), await config(next)))).toEqual({
+      ...NONE,
+      changed: ['a/INBOX', 'a/X'],
+    });
+  });
+});
+
+test('another plain password is a change, though neither can be seen', async () => {
+  const plain = (password: string) => config([account({ password })]);
+  expect(mailboxes(describeChange(await plain('one'), await plain('two'))).changed).toEqual([
+    'support/INBOX',
+  ]);
+  expect(mailboxes(describeChange(await plain('one'), await plain('one')))).toEqual(NONE);
+});
+
+test('what is not an account needs a restart, and is named; the daemon goes on with the old', async () => {
+  const old = await config(two, { storage: { directory: '/a' } });
+  const next = await config([two[0]], {
+    storage: { directory: '/b' },
+    limits: { parseSeconds: 5 },
+    parsers: 7,
+  });
+  const change = describeChange(old, next);
+  expect(change.needRestart).toEqual(['storage', 'limits', 'parsers']);
+  expect(change.effective).toEqual({ ...old, accounts: next.accounts });
+});
