@@ -7,11 +7,12 @@ const src = resolve(import.meta.dirname, '../src');
 
 /** Higher may import lower. A folder's files may import each other. */
 const levels: Record<string, number> = {
-  main: 6,
-  cli: 5,
-  commands: 4,
-  daemon: 3,
-  replay: 2,
+  main: 8,
+  cli: 7,
+  commands: 6,
+  daemon: 5,
+  replay: 4,
+  engine: 3,
   ingest: 2,
   mailbox: 1,
   message: 1,
