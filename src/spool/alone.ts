@@ -26,7 +26,13 @@ export function forgetAlone(ledger: Ledger, key: Key): void {
   ledger.run('DELETE FROM alone WHERE epoch = ? AND uid = ?', key.epoch, key.uid);
 }
 
-/** Nothing is in work any more and nobody died: an attempt that ended with an error, a clean stop. */
+/** An attempt ended with an error and nobody died: while its mailbox holds, the message is not in work. */
+export function endAttempt(ledger: Ledger, key: Key): void {
+  const sql = 'SELECT 1 FROM alone WHERE epoch = ? AND uid = ? AND in_work = 1';
+  if (ledger.get(sql, key.epoch, key.uid) !== undefined) ledger.transaction(() => endAlone(ledger));
+}
+
+/** Nothing is in work any more and nobody died: a clean stop. */
 export function endAlone(ledger: Ledger): void {
   ledger.run('UPDATE alone SET in_work = 0 WHERE in_work = 1');
 }

@@ -1,7 +1,7 @@
 /** The handoff of a batch: sync what is staged, commit "staged", publish; "published" rides in the next commit. */
 import { MailwatchdError } from '../errors.ts';
 import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
-import { forgetAlone } from './alone.ts';
+import { endAttempt, forgetAlone } from './alone.ts';
 import { errorCode, storageError } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import {
@@ -230,7 +230,17 @@ export function openHandover(
       one.answer = null;
     }
     for (const one of again) one.answer = hand([one.arrival], () => undefined).answers[0] ?? null;
+    for (const one of all) if (one.answer instanceof MailwatchdError) release(one.row);
     return { answers: all.map((one) => one.answer ?? null), ledger: null };
+  }
+
+  function release(key: Key): void {
+    try {
+      endAttempt(ledger, key);
+    } catch (error) {
+      // It stays "in work" wrongly; the message's own error has told of the trouble already.
+      if (!(error instanceof MailwatchdError)) throw error;
+    }
   }
 
   /** "After any failed publishing before that mailbox goes on": what blocks each of these epochs. */

@@ -2,7 +2,7 @@
 import type { MailwatchdError, PlainError } from '../errors.ts';
 import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
-import { beginAlone, countDeaths, endAlone, forgetAlone } from './alone.ts';
+import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
 import { advance, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import type { Files } from './files.ts';
 import { type Arrival, type Handover, openHandover } from './handover.ts';
@@ -188,6 +188,7 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
     markCompared: (epochId: number) => markCompared(ledger, epochId),
     holdEpoch: (epochId: number, unmatched: number) => holdEpoch(ledger, epochId, unmatched),
     beginAlone: (epochId: number, uid: number) => beginAlone(ledger, { epoch: epochId, uid }),
+    endAlone: (epochId: number, uid: number) => endAttempt(ledger, { epoch: epochId, uid }),
     recordUnfetchable(epochId: number, message: MessageMetadata, error: PlainError): void {
       ledger.transaction(() => {
         forgetAlone(ledger, { epoch: epochId, uid: message.uid });

@@ -48,6 +48,11 @@ export interface Spool extends MailboxLedger {
    * for its own mailbox.
    */
   settle(): Promise<void>;
+  /**
+   * The attempt that `beginAlone` announced ended with an error before it came here, and nobody died
+   * of it. (`accept`, `quarantine` and a new `openEpoch` do this by themselves.)
+   */
+  endAlone(epochId: number, uid: number): Promise<void>;
   /** Requests left by `mailwatchd replay`, oldest first. */
   pendingReplays(): Promise<Replay[]>;
   /** Calls back within a second after a request was left. */
@@ -168,6 +173,7 @@ export async function openSpool(
     markCompared: (epochId) => call('markCompared', epochId),
     holdEpoch: (epochId, unmatched) => call('holdEpoch', epochId, unmatched),
     beginAlone: (epochId, uid) => call('beginAlone', epochId, uid),
+    endAlone: (epochId, uid) => call('endAlone', epochId, uid),
     recordUnfetchable: (epochId, message, error) =>
       call('recordUnfetchable', epochId, message, plainError(error)),
     owedAfterActions: (epochId, limit) => call('owedAfterActions', epochId, limit),
