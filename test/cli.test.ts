@@ -1,0 +1,175 @@
+/** Every command with wrong, missing and hostile arguments: the right exit status, one line, no stack trace. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runCommandLine } from '../src/cli.ts';
+
+let directory: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'mailwatchd-cli-'));
+  await writeFile(
+    join(directory, 'good.yaml'),
+    JSON.stringify({
+      accounts: [
+        {
+          name: 'support',
+          host: '127.0.0.1',
+          port: 1,
+          security: 'none',
+          user: 'u',
+          password: { env: 'PASSWORD_OF_NOBODY' },
+          folders: ['INBOX'],
+          start: 'new',
+        },
+      ],
+      storage: { directory: join(directory, 'no-storage') },
+      state: { directory: join(directory, 'no-state') },
+      log: { directory: join(directory, 'no-log'), console: false },
+    }),
+  );
+  await writeFile(join(directory, 'faulty.yaml'), 'accounts: 7\nstorrage: {}\n');
+});
+
+afterAll(() => rm(directory, { recursive: true }));
+
+async function mailwatchd(...argv: string[]) {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  stdin.end();
+  const outputs = Promise.all([text(stdout), text(stderr)]);
+  const host = { stdin: stdin as unknown as NodeJS.ReadStream, stdout, stderr, env: {} };
+  const status = await runCommandLine(argv, host);
+  stdout.end();
+  stderr.end();
+  const [out, err] = await outputs;
+  return { status, out, err };
+}
+
+const USAGE: string[][] = [
+  [],
+  ['nonsense'],
+  ['run', '--nonsense'],
+  ['run', 'extra'],
+  ['run', '--config'],
+  ['once', '--json'],
+  ['check', '--online'],
+  ['plan', '--yes'],
+  ['status', '--json=1'],
+  ['list', '--limit', '0'],
+  ['list', '--limit', '-1'],
+  ['list', '--limit', '1e99'],
+  ['list', '--since', 'yesterday'],
+  ['list', '--since', '2026-13-45'],
+  ['list', '--state', 'lost'],
+  ['replay'],
+  ['replay', '--quarantined', 'INBOX-1-1'],
+  ['adopt', '--publish'],
+  ['adopt', 'support/INBOX'],
+  ['adopt', 'support/INBOX', '--publish', '--skip'],
+  ['parse'],
+  ['parse', '--attachments'],
+  ['schema', 'extra'],
+  ['\u001b[31mred', '--\n'],
+  ['list', '--state', '\u001b]0;title\u0007\r\n'],
+  ['--config'],
+];
+
+test.each(USAGE.map((argv) => ({ argv })))('$argv is a usage error', async ({ argv }) => {
+  const { status, out, err } = await mailwatchd(...argv);
+  expect({ status, out }).toEqual({ status: 64, out: '' });
+  expect(err).toMatch(/^mailwatchd: USAGE: [^\n]+\n$/);
+  expect(err).not.toMatch(/\p{Cc}(?!$)/u);
+});
+
+const CONFIGURED = ['run', 'once', 'check', 'plan', 'status', 'list', 'adopt'];
+
+test.each(CONFIGURED)('%s with a configuration that is not there', async (command) => {
+  const { status, out, err } = await mailwatchd(command, '--config', join(directory, 'absent.yaml'));
+  expect({ status, out }).toEqual({ status: 78, out: '' });
+  expect(err).toMatch(/^mailwatchd: CONFIG_UNREADABLE: [^\n]+\n$/);
+});
+
+test.each(CONFIGURED)('%s with a faulty configuration prints every fault', async (command) => {
+  const { status, out, err } = await mailwatchd(command, '--config', join(directory, 'faulty.yaml'));
+  expect({ status, out }).toEqual({ status: 78, out: '' });
+  expect(err).toMatch(/^mailwatchd: CONFIG_INVALID: /);
+  expect(err).toContain('accounts (line 1');
+  expect(err).toContain('did you mean storage?');
+  expect(err).not.toMatch(/^\s+at /m);
+});
+
+test.each([
+  'run',
+  'once',
+  'list',
+  'adopt',
+])('%s without its directories says which is missing', async (command) => {
+  const { status, err } = await mailwatchd(command, '--config', join(directory, 'good.yaml'));
+  expect([1, 78]).toContain(status);
+  expect(err.trimEnd().split('\n').at(-1)).toMatch(/^mailwatchd: STORAGE_MISSING: .*no-st(ate|orage)/);
+});
+
+test('status without a daemon says DOWN and exits 1', async () => {
+  expect(await mailwatchd('status', '--config', join(directory, 'good.yaml'))).toEqual({
+    status: 1,
+    out: 'DOWN: no daemon is running\n',
+    err: '',
+  });
+});
+
+test('check --offline names each fault in a table and fails once', async () => {
+  const { status, out, err } = await mailwatchd(
+    'check',
+    '--offline',
+    '--config',
+    join(directory, 'good.yaml'),
+  );
+  expect(status).toBe(1);
+  expect(out).toMatch(/storage\.directory +STORAGE_MISSING/);
+  expect(out).toMatch(/support: password +SECRET_UNAVAILABLE .*PASSWORD_OF_NOBODY/);
+  expect(err).toMatch(/^mailwatchd: CHECK_FAILED: [^\n]+\n$/);
+});
+
+test('a file that cannot be parsed is a line of its own, and exit status 65', async () => {
+  const { status, out } = await mailwatchd('parse', join(directory, 'absent.eml'));
+  expect(status).toBe(65);
+  expect(JSON.parse(out)).toMatchObject({
+    error: { code: 'INPUT_UNREADABLE' },
+    file: join(directory, 'absent.eml'),
+  });
+});
+
+test.each([
+  ['--help', /Usage: mailwatchd/],
+  ['--version', /^\d+\.\d+\.\d+\n$/],
+])('%s goes to stdout', async (option, expected) => {
+  const { status, out, err } = await mailwatchd(option);
+  expect({ status, err }).toEqual({ status: 0, err: '' });
+  expect(out).toMatch(expected);
+});
+
+test.each([
+  'run',
+  'once',
+  'check',
+  'plan',
+  'status',
+  'list',
+  'replay',
+  'adopt',
+  'parse',
+  'schema',
+])('%s --help shows an example', async (command) => {
+  const { status, out } = await mailwatchd(command, '--help');
+  expect(status).toBe(0);
+  expect(out).toMatch(new RegExp(`Example:\\n {2}\\$ mailwatchd ${command}`));
+});
+
+test('schema prints the JSON Schema', async () => {
+  const { status, out } = await mailwatchd('schema');
+  expect(status).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ $schema: 'https://json-schema.org/draft/2020-12/schema' });
+});

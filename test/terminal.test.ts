@@ -1,0 +1,60 @@
+/** Tables fit the terminal and lose nothing in a pipe; sizes read as people write them. */
+import { PassThrough } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
+import { expect, test } from 'vitest';
+import { printable } from '../src/escape.ts';
+import { cell, formatBytes, type Output, table } from '../src/terminal.ts';
+
+const pipe: Output = new PassThrough();
+const terminal = (columns: number): Output => Object.assign(new PassThrough(), { isTTY: true, columns });
+
+const headings = ['MAILBOX', 'STATE', 'REASON'];
+const rows = [
+  ['support/INBOX', 'failing', 'the mail server refused user name or password: check both'],
+  ['a/b', 'idle', '–'],
+];
+
+test('in a pipe every row is one whole line without styles', () => {
+  expect(table(pipe, headings, rows)).toBe(
+    [
+      'MAILBOX        STATE    REASON',
+      'support/INBOX  failing  the mail server refused user name or password: check both',
+      'a/b            idle     –',
+      '',
+    ].join('\n'),
+  );
+});
+
+test.each([120, 60, 48, 30])('on a terminal of %i columns it fits, and the reason is whole', (columns) => {
+  const lines = stripVTControlCharacters(table(terminal(columns), headings, rows))
+    .trimEnd()
+    .split('\n');
+  const narrowest = 8 + 2 + 8 + 2 + 24;
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(Math.max(columns, narrowest));
+  const reason = lines.slice(1, -1).map((line) => line.slice(line.lastIndexOf('  ') + 2).trim());
+  expect(reason.join(' ')).toContain('user name or password');
+});
+
+test('a word longer than its column is broken, not lost', () => {
+  const path = 'x'.repeat(100);
+  const shown = stripVTControlCharacters(table(terminal(50), ['A', 'PATH'], [['a', path]]));
+  expect(shown.match(/x/g)?.length).toBe(100);
+});
+
+test.each([
+  [0, '0 B'],
+  [1023, '1023 B'],
+  [1536, '1.5 KB'],
+  [64 * 1024 ** 2, '64.0 MB'],
+])('%i bytes are %s', (bytes, shown) => expect(formatBytes(bytes)).toBe(shown));
+
+test('cells of foreign text are escaped', () => {
+  expect(cell('\u001b[2J\nIN\u202eXOB')).toBe('\\u001b[2J\\nIN\\u202eXOB');
+  expect(cell(null)).toBe('–');
+});
+
+test('what is printable stays, what is long is cut', () => {
+  expect(printable('Grüße 🎉')).toBe('Grüße 🎉');
+  expect(printable('a\ud800b')).toBe('a\\ud800b');
+  expect(printable('x'.repeat(400))).toHaveLength(301);
+});
