@@ -294,6 +294,7 @@ describe('YAML', () => {
     ['an open quote', `${where}    user: "x\n`, /line \d+/],
     ['an alias to nothing', 'accounts: *hunter2-secret\n', /\(line 1, column 11\).*anchor/],
     ['a tag', 'accounts: !hunter2-secret x\n', /\(line 1, column 11\).*tag/],
+    ['a tag that YAML 1.1 knows', 'accounts: !!binary aHVudGVyMg==\n', /tag/],
     ['a second document', `${where}---\nuser: x\n`, /only one document/],
     ['a key twice', `${where}    name: other\n`, /\(line 4, column 5\).*a second time/],
     ['another version', `%YAML 1.1\n---\n${where}`, /only YAML 1\.2/],
