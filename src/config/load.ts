@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { sep } from 'node:path';
+import { resolve, sep } from 'node:path';
 import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import { nearest } from '../nearest.ts';
@@ -32,7 +32,7 @@ const CONFIG_VARIABLE = 'MAILWATCHD_CONFIG';
 
 /**
  * Loads and checks the configuration as a whole; nothing connects before. Throws CONFIG_UNREADABLE,
- * or CONFIG_INVALID with a line for each fault: key, place, what is allowed and the type of what was
+ * or CONFIG_INVALID with a line for each fault (one line where it is the only one): key, place, what is allowed and the type of what was
  * found, never its content.
  */
 export async function loadConfig(file: string, environment: NodeJS.ProcessEnv): Promise<LoadedConfig> {
@@ -84,7 +84,7 @@ function invalid(file: string, yaml: ParsedYaml, faults: Fault[]): MailwatchdErr
   if (total > lines.length) lines.push(`  and ${total - lines.length} more`);
   return new MailwatchdError('CONFIG_INVALID', {
     where: file,
-    detail: [total === 1 ? 'one fault' : `${total} faults`, ...lines].join('\n'),
+    detail: total === 1 ? lines.join('').trim() : [`${total} faults`, ...lines].join('\n'),
   });
 }
 
@@ -222,11 +222,17 @@ function toConfig(globals: Record<string, unknown>, accounts: CheckedAccount[]):
     accounts: accounts.map(toAccount),
     storage: {
       ...storage,
+      directory: resolve(storage.directory),
       fileMode: parseMode(storage.fileMode) as number,
       directoryMode: parseMode(storage.directoryMode) as number,
     },
-    state: globals.state as Config['state'],
-    log: { ...log, maxSize: parseSize(log.maxSize) as number, keep: parseDuration(log.keep) as number },
+    state: { directory: resolve((globals.state as Config['state']).directory) },
+    log: {
+      ...log,
+      directory: log.directory === null ? null : resolve(log.directory),
+      maxSize: parseSize(log.maxSize) as number,
+      keep: parseDuration(log.keep) as number,
+    },
     limits: {
       ...limits,
       messageBytes: parseSize(limits.messageBytes) as number,

@@ -75,6 +75,16 @@ describe('defaults', () => {
     }
   });
 
+  test('a slash at the end of a directory does not count', async () => {
+    const content = { storage: { directory: '/a/' }, state: { directory: '/b/' }, log: { directory: '/c/' } };
+    const { config } = await load({ accounts: [account()], ...content });
+    expect([config.storage.directory, config.state.directory, config.log.directory]).toEqual([
+      '/a',
+      '/b',
+      '/c',
+    ]);
+  });
+
   test('the port follows the security', async () => {
     const { config } = await load({ accounts: [account({ security: 'starttls' })] });
     expect(config.accounts[0]?.port).toBe(143);

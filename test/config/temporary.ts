@@ -37,7 +37,9 @@ export function load(
 
 /** The faults' lines of a configuration that is refused, without their places. */
 export async function faults(...given: Parameters<typeof load>): Promise<string[]> {
-  const lines = (await refusal(...given)).split('\n').slice(1);
+  const [first = '', ...more] = (await refusal(...given)).split('\n');
+  // A single fault stands in the error's one line.
+  const lines = more.length === 0 ? [first.replace(/^\S+\.yaml: /, '')] : more;
   return lines.map((line) => line.trim().replace(/ \(line \d+, column \d+\)/, ''));
 }
 
