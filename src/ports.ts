@@ -7,6 +7,8 @@ export interface Observation {
   uidValidity: string;
   /** 0 where the server does not tell. */
   uidNext: number;
+  /** The highest UID there is, given where `uidNext` is 0: a first opening begins after it. It may sink. */
+  highestUid?: number;
   /** When, ms. */
   at: number;
   /** As the configuration has it now; resolved and kept at the first opening. */

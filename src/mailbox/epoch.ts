@@ -56,7 +56,7 @@ export async function compareAtOpening(session: Session): Promise<void> {
 
 /**
  * Of these messages, the UIDs that are known from an earlier epoch: by Message-ID and size, and where that
- * does not decide by their bytes.
+ * does not decide by their bytes. So are the few that match nothing: a Message-ID can be read in two ways.
  */
 export async function compareWithEarlier(
   session: Session,
@@ -65,8 +65,9 @@ export async function compareWithEarlier(
   const { ledger, epoch, memory } = session;
   const { matched, ambiguous, unmatched } = await holding(ledger.matchEarlier(epoch.id, candidates));
   const known = new Set(matched);
-  for (const uid of unmatched) memory.unmatched.add(uid);
-  const undecided = new Set(ambiguous);
+  const few = unmatched.length <= MAX_UNMATCHED;
+  const undecided = new Set(few ? [...ambiguous, ...unmatched] : ambiguous);
+  if (!few) for (const uid of unmatched) memory.unmatched.add(uid);
   const toHash = candidates.filter(({ uid }) => undecided.has(uid));
   const aloneAbove = Math.min(LARGE_MESSAGE_BYTES, session.limits.messageBytes);
   for (let next = 0; next < toHash.length; ) {

@@ -11,18 +11,15 @@ import { searchWindows } from './windows.ts';
 export async function reconcile(session: Session): Promise<void> {
   const { epoch, tally } = session;
   const since = backfillSince(epoch);
-  const backfill = since === null ? [] : await findMissing(session, 1, epoch.firstUidNext - 1, since);
-  const arrivals = await findMissing(session, epoch.firstUidNext, session.scannedThrough);
-  const lists = [...(Array.isArray(backfill) ? [] : [backfill]), arrivals];
-  tally.counted(
-    lists.reduce((sum, { expected }) => sum + expected, 0),
-    lists.reduce((sum, { expected, missing }) => sum + expected - missing.length, 0),
-  );
+  const backfill = since === null ? NOTHING : await findMissing(session, 1, epoch.firstUidNext - 1, since);
+  const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), session.scannedThrough);
+  const expected = backfill.expected + arrivals.expected;
+  tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
   const between = async () => {
     if (session.connection.hasNews()) await catchUp(session);
   };
   await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });
-  if (since !== null && !Array.isArray(backfill))
+  if (since !== null)
     await fetchMessages(session, retryable(session, backfill.missing), { lane: 'backfill', since, between });
 }
 
@@ -30,6 +27,8 @@ interface Found {
   expected: number;
   missing: number[];
 }
+
+const NOTHING: Found = { expected: 0, missing: [] };
 
 async function findMissing(session: Session, low: number, high: number, since?: number): Promise<Found> {
   const { connection, epoch, ledger, memory, limits, selected } = session;

@@ -138,7 +138,13 @@ export function watchMailbox(options: WatchOptions): Watcher {
     reporter.state('syncing');
     const selected = await connection.select(mailbox.folder);
     const { uidValidity, uidNext } = selected;
-    const observation = { uidValidity, uidNext, at: clock.now(), start: account.start };
+    const observation = {
+      uidValidity,
+      uidNext,
+      ...(uidNext === 0 && { highestUid: await connection.highestUid() }),
+      at: clock.now(),
+      start: account.start,
+    };
     const { epoch, hold, suspects, warnings } = await holding(ledger.openEpoch(mailbox, observation));
     if (memory.epochId !== epoch.id) {
       memory = emptyMemory(epoch.id, suspects);

@@ -84,6 +84,19 @@ test('a message that really came twice stays twice; twins are told apart by thei
   expect(ledger.states()).toEqual({ 1: 'carried', 2: 'carried', 3: 'carried', 4: 'published' });
 });
 
+test('a Message-ID that ledger and server read differently does not publish a message twice', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.deliver('INBOX', mail('one'), { internalDate: before });
+  await harness.watch();
+  await server.idle();
+  ledger.rows.get(1)!.get(1)!.messageId = 'something else';
+  await renumber(harness);
+  await harness.until(() => ledger.states()[101] === 'carried');
+  await server.idle();
+  expect(subjects(harness)).toEqual(['one']);
+});
+
 test('start: new takes only candidates since the mailbox is watched', async () => {
   await using harness = await createHarness();
   const { server } = harness;

@@ -74,7 +74,7 @@ export function createLedger(): FakeLedger {
     states: (epoch = current()?.id ?? 0) =>
       Object.fromEntries([...rowsOf(epoch)].map(([uid, row]) => [uid, row.state])),
 
-    async openEpoch(mailbox: Mailbox, { uidValidity, uidNext, at, start }: Observation) {
+    async openEpoch(mailbox: Mailbox, { uidValidity, uidNext, highestUid = 0, at, start }: Observation) {
       await guard();
       const last = current();
       const changed = last && (last.uidValidity !== uidValidity || (uidNext > 0 && uidNext < last.highest));
@@ -86,10 +86,10 @@ export function createLedger(): FakeLedger {
           label: generation === 0 ? uidValidity : `${uidValidity}.${generation}`,
           uidValidity,
           openedAt: at,
-          firstUidNext: uidNext || 1,
+          firstUidNext: uidNext || highestUid + 1,
           start: last?.start ?? start,
           watchedSince: last?.watchedSince ?? at,
-          scannedThrough: (uidNext || 1) - 1,
+          scannedThrough: (uidNext || highestUid + 1) - 1,
           changedAt: changed ? at : null,
           compared: !changed,
           highest: uidNext,

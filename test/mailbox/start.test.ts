@@ -37,14 +37,23 @@ test.each(starts)('start: %s', async (_, start, wanted) => {
   expect(metadata()).toBe(before);
 });
 
-test('start: new on a server that tells no UIDNEXT still leaves nothing out', async () => {
+test('start: new on a server that tells no UIDNEXT: neither a flood nor a gap', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;
   server.createFolder('INBOX', { uidNext: null });
+  for (const name of ['old', 'older']) server.deliver('INBOX', mail(name));
   await harness.watch({ account: { start: { kind: 'new' } } });
   await server.idle();
-  server.deliver('INBOX', mail('one'));
+  server.deliver('INBOX', mail('three'));
   await harness.until(() => intake.published.length === 1);
+  await server.idle();
+  server.folders.get('INBOX')!.messages.pop();
+  const again = server.seen(/^SELECT/);
+  harness.clock.advance(RECONCILE_MS);
+  await again;
+  await server.idle();
+  expect(harness.ledger.epochs).toHaveLength(1);
+  expect(intake.published.map(({ uid }) => uid)).toEqual([3]);
 });
 
 test('new mail goes before back-fill', async () => {
