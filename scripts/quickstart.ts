@@ -45,6 +45,9 @@ const SHOWN = [
 const PIXEL =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
+/** RFC 5322 §3.3 has no "GMT". */
+const DATE = `Date: ${new Date().toUTCString().replace('GMT', '+0000')}`;
+
 const MESSAGES = [
   {
     title: 'A plain message',
@@ -52,6 +55,7 @@ const MESSAGES = [
       'From: Ann Example <ann@example.org>',
       'To: support@example.net',
       'Subject: Invoice 42',
+      DATE,
       'Message-ID: <invoice-42@example.org>',
       '',
       'Hello,',
@@ -67,6 +71,7 @@ const MESSAGES = [
       'From: =?UTF-8?Q?Zo=C3=AB_M=C3=BCller?= <zoe@example.org>',
       'To: support@example.net',
       'Subject: =?UTF-8?B?R3LDvMOfZSBhdXMgWsO8cmljaCDwn46J?=',
+      DATE,
       'Message-ID: <zuerich@example.org>',
       'MIME-Version: 1.0',
       'Content-Type: text/html; charset=utf-8',
@@ -81,6 +86,7 @@ const MESSAGES = [
       'From: scanner@example.org',
       'To: support@example.net',
       'Subject: Scan of today',
+      DATE,
       'Message-ID: <scan-1@example.org>',
       'MIME-Version: 1.0',
       'Content-Type: multipart/mixed; boundary=scan',

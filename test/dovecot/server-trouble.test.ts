@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 import { type CorpusMessage, makeCorpus } from '../servers/corpus.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { runSeed, seededRandom } from '../servers/random.ts';
-import { until } from '../servers/until.ts';
 import { startConsumer } from './consumer.ts';
 import {
   contentKey,
@@ -74,9 +73,7 @@ test('connections cut, restarts, new UIDVALIDITYs and lost indexes: each message
 
   const truth = await readTruth(server, FOLDERS);
   expect(truth).toHaveLength(MESSAGES);
-  await until('every document', () => consumer.consumed.length >= MESSAGES, 90_000).catch(() =>
-    console.log(JSON.stringify(place.mailboxes()), daemon.output().slice(-5000)),
-  );
+  await daemon.until('every document', () => consumer.consumed.length >= MESSAGES, 90_000);
   await place.settled(daemon);
   expect(await daemon.stop()).toBe(0);
   consumer.stop();

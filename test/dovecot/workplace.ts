@@ -53,6 +53,12 @@ export interface RunningDaemon {
   process: ChildProcess;
   /** What it wrote on stderr so far. */
   output(): string;
+  /** `until`, but rejects with what the daemon wrote as soon as it ended or the time is over. */
+  until<T>(
+    what: string,
+    condition: () => T | Promise<T>,
+    within?: number,
+  ): Promise<Exclude<T, false | null | undefined>>;
   /** SIGKILL, and resolves once it and every process it started are gone. */
   kill(): Promise<void>;
   /** SIGTERM; resolves with its exit status. */
@@ -117,6 +123,11 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
       { mode: 0o600 },
     );
   configure({});
+  /** Its mailboxes appear in status.json one after another. */
+  const watched = (): number =>
+    (
+      JSON.parse(readFileSync(configuration, 'utf8')) as { accounts: { folders: string[] }[] }
+    ).accounts.flatMap(({ folders }) => folders).length;
 
   function spawnProgram(parameters: string[], stdin: 'ignore' | 'pipe' = 'ignore'): ChildProcess {
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('MAILWATCHD_'));
@@ -164,6 +175,18 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
         pid: child.pid!,
         process: child,
         output: () => output,
+        async until(what, condition, within) {
+          const unlessEnded = () => {
+            if (child.exitCode !== null || child.signalCode !== null)
+              throw new Error(`${what}: the daemon ended`);
+            return condition();
+          };
+          return until(what, unlessEnded, within).catch((error: Error) => {
+            throw new Error(
+              `${error.message}\n${JSON.stringify(readStatus()?.mailboxes)}\n${output.slice(-5000)}`,
+            );
+          });
+        },
         async kill() {
           const family = descendantsOf(child.pid!);
           child.kill('SIGKILL');
@@ -179,28 +202,17 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
     },
     mailboxes: () => readStatus()?.mailboxes ?? null,
     async settled(daemon, within = 60_000) {
-      let last: unknown;
-      try {
-        await until(
-          'the daemon to settle',
-          () => {
-            if (daemon.process.exitCode !== null) throw new Error('the daemon ended');
-            const status = readStatus();
-            last = status?.mailboxes;
-            return (
-              status?.pid === daemon.pid &&
-              status.mailboxes.every(
-                ({ state, missing }) => (state === 'idle' || state === 'polling') && missing === 0,
-              )
-            );
-          },
-          within,
-        );
-      } catch (error) {
-        throw new Error(
-          `${(error as Error).message}\n${JSON.stringify(last)}\n${daemon.output().slice(-5000)}`,
-        );
-      }
+      await daemon.until(
+        'the daemon to settle',
+        () => {
+          const status = readStatus();
+          if (status?.pid !== daemon.pid || status.mailboxes.length !== watched()) return false;
+          return status.mailboxes.every(
+            ({ state, missing }) => (state === 'idle' || state === 'polling') && missing === 0,
+          );
+        },
+        within,
+      );
     },
     async list(...parameters) {
       const { status, stdout, stderr } = await place.command(['list', '--json', ...parameters]);
