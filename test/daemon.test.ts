@@ -1,0 +1,151 @@
+/** The whole daemon in one process, on an embedded server: publish, reload, replay, stop, catch up once. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { systemClock } from '../src/clock.ts';
+import { Secret } from '../src/config/secrets.ts';
+import type { Config } from '../src/config/types.ts';
+import { startDaemon } from '../src/daemon.ts';
+import { requestReplays } from '../src/spool/adopt.ts';
+import { listMessages } from '../src/spool/reading.ts';
+import { isLocked } from '../src/supervision/lock.ts';
+import type { DaemonStatus } from '../src/supervision/status.ts';
+import { listeningLog, makeRig, PASSWORD, USER } from './rig.ts';
+import { startEmbeddedServer } from './servers/embedded.ts';
+import { until } from './servers/until.ts';
+
+const mail = (subject: string) =>
+  Buffer.from(
+    `From: Ann <ann@example.org>\r\nSubject: ${subject}\r\nMessage-ID: <${subject}@x>\r\n\r\nHello\r\n`,
+  );
+
+const start = (config: Config, log: ReturnType<typeof listeningLog>, mode: 'run' | 'once' = 'run') =>
+  startDaemon({ config, environment: {}, log, clock: systemClock, version: '1.2.3', mode });
+
+test('a message that was there and one that arrives are published, and the stop leaves nothing in staging', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const log = listeningLog();
+  server.deliver(mail('before'));
+  const daemon = await start(rig.config, log);
+  await log.heard('published');
+  server.deliver(mail('after'));
+  await log.heard('published');
+  await daemon.stop();
+
+  expect([...rig.documents().values()].map(({ subject }) => subject)).toEqual(['before', 'after']);
+  expect(rig.files('.staging')).toEqual([]);
+  expect(isLocked(rig.config.state.directory)).toBe(false);
+  expect([...listMessages(rig.config.state.directory)].map(({ state }) => state)).toEqual([
+    'published',
+    'published',
+  ]);
+  const status = JSON.parse(
+    readFileSync(join(rig.config.state.directory, 'status.json'), 'utf8'),
+  ) as DaemonStatus;
+  expect(status).toMatchObject({
+    state: 'STOPPING',
+    version: '1.2.3',
+    mailboxes: [{ account: 'support', folder: 'INBOX', expected: 2, stored: 2, missing: 0, quarantined: 0 }],
+  });
+  expect(existsSync(join(rig.config.state.directory, 'heartbeat'))).toBe(true);
+});
+
+test('a second daemon on the same state fails, and the first goes on', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  await expect(start(rig.config, listeningLog())).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+  server.deliver(mail('still'));
+  await log.heard('published');
+  await daemon.stop();
+});
+
+test('reload: a new mailbox is watched, a removed one is not, one that did not change keeps its connection', async () => {
+  await using server = await startEmbeddedServer({
+    user: USER,
+    password: PASSWORD,
+    folders: ['Other', 'Third'],
+  });
+  using rig = await makeRig(server.port, [{ folders: ['INBOX', 'Other'] }]);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  await log.heard('connected');
+  await log.heard('connected');
+  const [account] = rig.config.accounts;
+  await daemon.reload({ ...rig.config, accounts: [{ ...account!, folders: ['INBOX', 'Third'] }] });
+  await log.heard('connected');
+  server.deliver(mail('third'), 'Third');
+  await log.heard('published');
+  server.deliver(mail('inbox'));
+  await log.heard('published');
+  await daemon.stop();
+
+  expect(log.events.filter((event) => event === 'connected')).toHaveLength(3);
+  expect([...rig.documents().values()].map(({ folder }) => folder).toSorted()).toEqual(['INBOX', 'Third']);
+});
+
+test('reload takes over a changed password', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port, [{ password: { plain: new Secret('wrong') } }]);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  expect(await log.heard('mailbox_failing')).toMatchObject({ code: 'AUTH_FAILED' });
+  const [account] = rig.config.accounts;
+  await daemon.reload({
+    ...rig.config,
+    accounts: [{ ...account!, password: { plain: new Secret(PASSWORD) } }],
+  });
+  server.deliver(mail('now'));
+  await log.heard('published');
+  await daemon.stop();
+});
+
+test('a replay that was asked for while the daemon runs is served by it', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  rig.config.storage.source = 'keep';
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  server.deliver(mail('again'));
+  const { id } = await log.heard('published');
+  // The mark rides in the next transaction, a second later at most (docs/reliability.md).
+  await until(
+    'the ledger to say so',
+    () => [...listMessages(rig.config.state.directory)][0]?.state === 'published',
+  );
+  const [asked] = requestReplays(rig.config.state.directory, [String(id)], { again: true, now: Date.now() });
+  expect(asked).toMatchObject({ replay: { id } });
+  await log.heard('replayed');
+  await daemon.stop();
+
+  const documents = rig.documents();
+  expect([...documents.keys()]).toEqual([`support/${id}.json`, `support/${id}~2.json`]);
+  expect(new Set([...documents.values()].map((document) => document.id))).toEqual(new Set([id]));
+});
+
+test('once: catches up and ends; a mailbox that cannot is named, the others are done', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port, [{}, { name: 'other', password: { plain: new Secret('wrong') } }]);
+  server.deliver(mail('one'));
+  server.deliver(mail('two'));
+  const daemon = await start(rig.config, listeningLog(), 'once');
+  expect(await daemon.finished).toMatchObject([{ code: 'AUTH_FAILED' }]);
+  await daemon.stop();
+  expect(rig.documents().size).toBe(2);
+});
+
+test('a password stands in no file of ours', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  server.deliver(mail('secret'));
+  await log.heard('published');
+  await daemon.stop();
+  const { state } = rig.config;
+  for (const name of ['status.json', 'mailboxes', 'ledger.db']) {
+    expect(readFileSync(join(state.directory, name), 'latin1')).not.toContain(PASSWORD);
+  }
+});
