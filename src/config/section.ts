@@ -1,5 +1,4 @@
 /** Checks one mapping of the configuration against its schema, and says what is wrong key by key. */
-import { printable } from '../escape.ts';
 import { nearest } from '../nearest.ts';
 import { typeName } from './format.ts';
 import { choicesOf, isLeaf, leafAt, type Section, validate } from './schema.ts';
@@ -14,13 +13,16 @@ export interface Fault {
   variable?: string;
 }
 
-/** A path as it is printed: `accounts[0].port`. */
+/** A name that can be meant as a key. Another may be anything, a torn text with a password among it. */
+const KEY_NAME = /^[\w.-]{1,64}$/;
+
+/** A path as it is printed: `accounts[0].port`. What is no name of a key stands as `?`. */
 export function keyText(path: KeyPath): string {
-  const text = path.reduce<string>(
-    (key, step) => (typeof step === 'number' ? `${key}[${step}]` : key === '' ? step : `${key}.${step}`),
-    '',
-  );
-  return printable(text);
+  return path.reduce<string>((text, step) => {
+    if (typeof step === 'number') return `${text}[${step}]`;
+    const name = KEY_NAME.test(step) ? step : '?';
+    return text === '' ? name : `${text}.${name}`;
+  }, '');
 }
 
 /** A mapping; nothing counts as an empty one. */

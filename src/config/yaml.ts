@@ -67,6 +67,8 @@ export function parseYaml(text: string): ParsedYaml {
     const documents = parseAllDocuments(text, {
       lineCounter: lines,
       prettyErrors: false,
+      // Its warnings would go to stderr, with the text.
+      logLevel: 'silent',
       schema: 'core',
       resolveKnownTags: false,
       // The library compares each key with each other one; duplicates are looked for below.
@@ -89,10 +91,10 @@ export function parseYaml(text: string): ParsedYaml {
       faults.push({ message: 'only YAML 1.2 is understood: remove the %YAML line', place: null });
     }
     if (faults.length > 0) return failed(faults);
-    const { unknownAliases, duplicateKeys } = structureFaults(document);
-    if (unknownAliases.length > 0) {
+    const { broken, duplicateKeys } = structureFaults(document);
+    if (broken.length > 0) {
       return failed(
-        unknownAliases.map((offset) => ({ message: `not YAML: ${SYNTAX.BAD_ALIAS}`, place: at(offset) })),
+        broken.slice(0, MAX_SYNTAX_FAULTS).map(({ message, offset }) => ({ message, place: at(offset) })),
       );
     }
     return {
@@ -111,9 +113,15 @@ export function parseYaml(text: string): ParsedYaml {
   }
 }
 
-/** What the library finds only by throwing, or by comparing each key with each other one; as offsets. */
-function structureFaults(document: Document): { unknownAliases: number[]; duplicateKeys: number[] } {
-  const unknownAliases: number[] = [];
+/**
+ * What the library finds only by throwing, by comparing each key with each other one, or not at all: a
+ * mapping as a key, which it would print. As offsets.
+ */
+function structureFaults(document: Document): {
+  broken: { message: string; offset: number }[];
+  duplicateKeys: number[];
+} {
+  const broken: { message: string; offset: number }[] = [];
   const duplicateKeys: number[] = [];
   const anchors = new Set<string>();
   const offset = (node: unknown) => (node as Node | null)?.range?.[0] ?? 0;
@@ -123,16 +131,22 @@ function structureFaults(document: Document): { unknownAliases: number[]; duplic
       if (!isMap(node)) return;
       const seen = new Set<string>();
       for (const { key } of node.items) {
-        const name = isScalar(key) ? String(key.value) : '';
+        if (!isScalar(key)) {
+          broken.push({ message: 'not YAML as it is used here: a key must be a word', offset: offset(key) });
+          continue;
+        }
+        const name = String(key.value);
         if (seen.has(name)) duplicateKeys.push(offset(key));
         seen.add(name);
       }
     },
     Alias(_key, alias) {
-      if (!anchors.has(alias.source)) unknownAliases.push(offset(alias));
+      if (!anchors.has(alias.source)) {
+        broken.push({ message: `not YAML: ${SYNTAX.BAD_ALIAS}`, offset: offset(alias) });
+      }
     },
   });
-  return { unknownAliases, duplicateKeys };
+  return { broken, duplicateKeys };
 }
 
 function offsetOf(document: Document, path: KeyPath, part: 'key' | 'value'): number | undefined {
