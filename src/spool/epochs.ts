@@ -39,6 +39,12 @@ export function openEpoch(
       detail: 'the UIDVALIDITY is not a number',
     });
   }
+  if (!isUid(observation.uidNext) || !isUid(observation.highestUid ?? 0)) {
+    throw new MailwatchdError('SERVER_PROTOCOL', {
+      where: mailboxName(mailbox),
+      detail: 'UIDNEXT is not a number of 32 bits',
+    });
+  }
   return ledger.transaction(() => {
     const known = latestEpoch(ledger, mailbox);
     if (known === null) return opened(insertEpoch(ledger, mailbox, observation, null), []);
@@ -66,6 +72,16 @@ function rowOf(ledger: Ledger, id: number): EpochRow {
   const row = ledger.get<EpochRow>('SELECT * FROM epoch WHERE id = ?', id);
   if (row === undefined) throw new MailwatchdError('INTERNAL', { detail: `the ledger has no epoch ${id}` });
   return row;
+}
+
+/** RFC 3501 §2.3.1.1: UIDs are numbers of 32 bits; UIDNEXT may be one more. */
+function isUid(number: number): boolean {
+  return Number.isInteger(number) && number >= 0 && number <= 2 ** 32;
+}
+
+/** The first UID that is new at an observation: UIDNEXT, or where the server does not tell it what follows the highest. */
+export function firstNewUid(observation: Observation): number {
+  return observation.uidNext > 0 ? observation.uidNext : (observation.highestUid ?? 0) + 1;
 }
 
 /** The same numbering goes on: same UIDVALIDITY, and UIDNEXT not below what was assigned (RFC 3501 §2.3.1.1). */
@@ -97,6 +113,7 @@ function insertEpoch(
   previous: EpochRow | null,
 ): EpochRow {
   const configured = JSON.stringify(observation.start);
+  const firstNew = firstNewUid(observation);
   const row = ledger.get<{ id: number }>(
     `INSERT INTO epoch (account, folder, label, uid_validity, opened_at, seen_at, watched_since, first_uid_next,
        highest_uid_next, scanned_through, start, configured_start, changed_at, compared)
@@ -108,9 +125,9 @@ function insertEpoch(
     observation.at,
     observation.at,
     previous?.watched_since ?? observation.at,
+    firstNew,
     observation.uidNext,
-    observation.uidNext,
-    Math.max(0, observation.uidNext - 1),
+    firstNew - 1,
     previous?.start ?? configured,
     previous?.configured_start ?? configured,
     previous === null ? null : lastAlive(ledger, previous),

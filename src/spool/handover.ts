@@ -61,6 +61,8 @@ export interface Handover {
   flush(): void;
   /** True while "published" marks wait for a commit. */
   due(): boolean;
+  /** True while something is staged whose publishing failed. */
+  stuck(): boolean;
   /** Tries again what is stuck; throws the first error that remains. */
   settle(): void;
 }
@@ -261,6 +263,7 @@ export function openHandover(
       if (marks.length > 0) commit(() => undefined);
     },
     due: () => marks.length > 0,
+    stuck: () => stuck.size > 0,
     settle() {
       mendRun();
       publishAll([...stuck.keys()]);
@@ -279,8 +282,8 @@ function stage(ledger: Ledger, { arrival, facts, row }: Coming, now: number): st
   const known = knownMessage(ledger, row);
   const replay = arrival.kind === 'document' ? arrival.item.replay : undefined;
   if (replay !== undefined) {
-    // The request goes with the commit that takes it over; one that is gone was answered already.
-    if (ledger.run('DELETE FROM replay WHERE number = ?', replay) === 0) return undefined;
+    // One that is gone was answered already, by a document.
+    if (ledger.get('SELECT 1 FROM replay WHERE number = ?', replay) === undefined) return undefined;
   } else if (known !== null && known.state !== 'unfetchable' && !isUnread(known)) return undefined;
   forgetAlone(ledger, row);
   recordStaged(ledger, facts, row, now);

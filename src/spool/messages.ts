@@ -104,13 +104,15 @@ function putMessage(ledger: Ledger, facts: MessageFacts, state: MessageState, no
        owes_after, recorded_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (epoch, uid) DO UPDATE SET
-       message_id = coalesce(excluded.message_id, message_id), size = coalesce(excluded.size, size),
+       declared_size = excluded.declared_size, message_id = coalesce(excluded.message_id, message_id),
+       size = coalesce(excluded.size, size),
        sha256 = coalesce(excluded.sha256, sha256), owes_after = max(owes_after, excluded.owes_after)`,
     facts.epoch,
     facts.uid,
     state,
     storableId(facts.messageId),
-    facts.declaredSize,
+    // The server's word: whatever it is, it is stored as a size.
+    Number.isSafeInteger(facts.declaredSize) ? facts.declaredSize : 0,
     facts.size,
     facts.sha256 === null ? null : Buffer.from(facts.sha256, 'hex'),
     datable(facts.internalDate),
@@ -166,6 +168,10 @@ export function recordSettled(ledger: Ledger, staged: StagedRow, at: number): vo
     );
   }
   ledger.run('DELETE FROM staging WHERE epoch = ? AND uid = ?', staged.epoch, staged.uid);
+  // A request to replay is answered by the document, and by nothing before it.
+  if (staged.kind === 'document') {
+    ledger.run('DELETE FROM replay WHERE epoch = ? AND uid = ?', staged.epoch, staged.uid);
+  }
 }
 
 /** Takes "staged" back (inside a transaction): a new message is unknown again, an old one what it was. */

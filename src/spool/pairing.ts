@@ -31,13 +31,12 @@ export function pairingState(ledger: Ledger, storageDirectory: string): PairingS
  * STORAGE_NOT_PAIRED where the two do not belong together: which of them is new, and what to do.
  */
 export function demandPair(ledger: Ledger, storageDirectory: string, files: Files): void {
-  const state = pairingState(ledger, storageDirectory);
-  const stage = getSetting(ledger, 'pairing.stage') as Stage | null;
-  const mayWrite = stage === 'adopting' || (stage !== 'paired' && state.storage === null);
-  if (state.ledger === null && state.storage === null) pair(ledger, storageDirectory, files, 'pairing');
-  else if (state.ledger === null || (state.ledger !== state.storage && !mayWrite)) {
-    throw notPaired(storageDirectory, state);
-  } else if (stage !== 'paired') finish(ledger, storageDirectory, files, state.ledger);
+  demandDirectory(storageDirectory, 'storage directory');
+  const fault = pairingFault(ledger, storageDirectory);
+  if (fault !== null) throw fault;
+  const id = getSetting(ledger, 'pairing.id');
+  if (id === null) pair(ledger, storageDirectory, files, 'pairing');
+  else if (getSetting(ledger, 'pairing.stage') !== 'paired') finish(ledger, storageDirectory, files, id);
 }
 
 /** Pairs the two anew whatever they hold, as the operator decided; an interruption is finished by the next start. */
@@ -105,13 +104,13 @@ function readId(storageDirectory: string): string | null {
   });
 }
 
-/** What a start would say of the two, without writing to either; null where they fit or both are new. */
+/** What a start would say of the two, without writing to either; null where they fit, are new, or are half paired. */
 export function pairingFault(ledger: Ledger | null, storageDirectory: string): MailwatchdError | null {
   const storage = readId(storageDirectory);
   const known = ledger === null ? null : getSetting(ledger, 'pairing.id');
-  const unfinished = ledger !== null && known !== null && getSetting(ledger, 'pairing.stage') !== 'paired';
-  if (known === storage || (unfinished && storage === null)) return null;
-  return notPaired(storageDirectory, { ledger: known, storage });
+  const stage = ledger === null ? null : (getSetting(ledger, 'pairing.stage') as Stage | null);
+  const unfinished = stage === 'adopting' || (stage === 'pairing' && storage === null);
+  return known === storage || unfinished ? null : notPaired(storageDirectory, { ledger: known, storage });
 }
 
 function notPaired(storageDirectory: string, state: PairingState): MailwatchdError {

@@ -3,7 +3,7 @@ import type { MailwatchdError, PlainError } from '../errors.ts';
 import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
-import { advance, holdEpoch, markCompared, openEpoch } from './epochs.ts';
+import { advance, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import type { Files } from './files.ts';
 import { type Arrival, type Handover, openHandover } from './handover.ts';
 import { getSetting, type Ledger, putSetting } from './ledger.ts';
@@ -53,6 +53,8 @@ export interface Service {
   /** Commits due "published" marks. */
   flush(): void;
   due(): boolean;
+  /** True while something staged could not be published. */
+  stuck(): boolean;
   /** True when another process has left a request to replay since the last look. */
   replaysRequested(): boolean;
   /** The clean end: marks committed, the run's directory removed. */
@@ -98,6 +100,7 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
       }),
     flush: handover.flush,
     due: handover.due,
+    stuck: handover.stuck,
     replaysRequested() {
       const seen = ledger.dataVersion();
       if (seen === version) return false;
@@ -153,7 +156,7 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
   let replays = 0;
 
   /** An unclean end makes the first unhandled messages of the mailboxes that were there suspects. */
-  const areSuspects = ({ epoch }: Omit<OpenedEpoch, 'suspects'>, uidNext: number): boolean => {
+  const areSuspects = ({ epoch }: Omit<OpenedEpoch, 'suspects'>, firstNew: number): boolean => {
     if (!run.unclean) return false;
     const before = ledger.get(
       'SELECT 1 FROM epoch WHERE account = ? AND folder = ? AND id <= ?',
@@ -164,7 +167,7 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
     if (before === undefined) return false;
     const upTo = suspectsUpTo.get(epoch.id);
     if (upTo !== undefined) return epoch.scannedThrough < upTo;
-    suspectsUpTo.set(epoch.id, uidNext - 1);
+    suspectsUpTo.set(epoch.id, firstNew - 1);
     return true;
   };
 
@@ -173,7 +176,7 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
       const opened = openEpoch(ledger, mailbox, observation);
       const fresh = opened.warnings.filter((text) => !warned.has(`${mailboxName(mailbox)} ${text}`));
       for (const text of fresh) warned.add(`${mailboxName(mailbox)} ${text}`);
-      return { ...opened, warnings: fresh, suspects: areSuspects(opened, observation.uidNext) };
+      return { ...opened, warnings: fresh, suspects: areSuspects(opened, firstNewUid(observation)) };
     },
     handled: (
       epochId: number,

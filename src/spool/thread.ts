@@ -20,6 +20,9 @@ const BATCH_MESSAGES = 512;
 /** "published" is committed within this, also where no next batch comes. */
 const MARK_MILLISECONDS = 1_000;
 
+/** What is stuck is tried again, also where its mailbox is quiet or no longer watched. */
+const RETRY_MILLISECONDS = 15_000;
+
 /** How often another process's commits are looked for. */
 const WATCH_MILLISECONDS = 1_000;
 
@@ -54,6 +57,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   }
   let queue: Request[] = [];
   let cancelMarks: (() => void) | null = null;
+  let cancelRetry: (() => void) | null = null;
   let cancelWatch: () => void = () => undefined;
 
   port.on('message', (request: Request) => {
@@ -62,6 +66,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     queue.push(request);
   });
   watch();
+  schedule();
   report({ kind: 'ready', run: service.run });
 
   function turn(): void {
@@ -74,8 +79,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     while (arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), []);
     const stop = requests.find((request) => request.kind === 'stop');
     if (stop !== undefined) answerStop(stop.number);
-    else if (service.due() && cancelMarks === null)
-      cancelMarks = systemClock.after(MARK_MILLISECONDS, commitMarks);
+    else schedule();
   }
 
   function answerCall(request: Extract<Request, { kind: 'call' }>): void {
@@ -109,6 +113,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
 
   function answerStop(number: number): void {
     cancelMarks?.();
+    cancelRetry?.();
     cancelWatch();
     try {
       service.stop();
@@ -119,15 +124,29 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     port.close();
   }
 
-  function commitMarks(): void {
-    cancelMarks = null;
+  function schedule(): void {
+    if (service.due()) {
+      cancelMarks ??= systemClock.after(MARK_MILLISECONDS, () => {
+        cancelMarks = null;
+        quietly(service.flush);
+      });
+    }
+    if (service.stuck()) {
+      cancelRetry ??= systemClock.after(RETRY_MILLISECONDS, () => {
+        cancelRetry = null;
+        quietly(service.calls.settle);
+      });
+    }
+  }
+
+  /** What fails here stays to be done, and whoever needs it next is told why. */
+  function quietly(work: () => void): void {
     try {
-      service.flush();
+      work();
     } catch (error) {
       ours(error);
-      // The marks stay due. Whoever writes next is told what is wrong with the ledger.
-      cancelMarks = systemClock.after(MARK_MILLISECONDS, commitMarks);
     }
+    schedule();
   }
 
   function watch(): void {

@@ -102,6 +102,22 @@ test('a UIDVALIDITY that comes back is a new epoch: its UIDs may be others', () 
   expect(labels).toEqual(['17', '18', '17.2', '17.2', '18.2']);
 });
 
+test.each([-1, 1.5, Number.NaN, 2 ** 32 + 1])('UIDNEXT %d is refused', (uidNext) => {
+  expect(codeOf(() => look(open(makePlace()), { uidNext }))).toBe('SERVER_PROTOCOL');
+});
+
+test('where the server tells no UIDNEXT, an epoch begins after the highest UID, which may sink', () => {
+  const service = open(makePlace());
+  const opened = look(service, { uidNext: 0, highestUid: 40 }).epoch;
+  expect(opened).toMatchObject({ firstUidNext: 41, scannedThrough: 40 });
+  expect(look(service, { uidNext: 0, highestUid: 30 }).epoch).toEqual(opened);
+  expect(look(service, { uidNext: 0 }).epoch).toEqual(opened);
+  expect(look(service, { uidNext: 0, uidValidity: '18' }).epoch).toMatchObject({
+    firstUidNext: 1,
+    scannedThrough: 0,
+  });
+});
+
 test.each(['', '-1', '1e3', '../x', '1'.repeat(21)])('UIDVALIDITY %j is refused', (uidValidity) => {
   expect(codeOf(() => look(open(makePlace()), { uidValidity }))).toBe('SERVER_PROTOCOL');
 });

@@ -479,6 +479,20 @@ test('a message quarantined unread is asked for again once the limit admits it, 
   expect(handled(5_000)).toEqual([1, 2]);
 });
 
+test('a message that turns out larger than a raised limit is not asked for again and again', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const unread = (size: number) =>
+    poison(epoch, 1, { complete: false, sha256: null, error: { code: 'MESSAGE_TOO_LARGE' }, size });
+  const handled = (messageBytes: number) =>
+    service.calls.handled(epoch.id, 1, 9, { messageBytes, retryUnfetchable: false });
+  expect(hand(service, unread(1_001))).toEqual([null]);
+  expect(hand(service, unread(2_001))).toEqual([null]);
+  service.flush();
+  expect(handled(2_000)).toEqual([1]);
+});
+
 test('what cannot be fetched is recorded, asked for on demand, and published when it comes after all', () => {
   const place = makePlace();
   const service = open(place);

@@ -1,5 +1,5 @@
 /** Proves: a replay is asked for by id, served from quarantine or the kept source, and published once. */
-import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { requestReplays } from '../../src/spool/adopt.ts';
@@ -135,11 +135,11 @@ test('from quarantine: published under its id, and its quarantined form goes', (
     },
   });
   expect(deliver()).toEqual([null]);
+  stock.service.flush();
   expect(stock.service.calls.pendingReplays()).toEqual([]);
   const files = Object.keys(tree(stock.place.storage));
   expect(files).toContain(`${DAY}/INBOX-1700000000-5.json`);
   expect(files.filter((path) => path.startsWith(QUARANTINED))).toEqual([]);
-  stock.service.flush();
   expect(stock.service.calls.counts(INBOX)).toEqual({ quarantined: 1, unfetchable: 1, stored: 3 });
 });
 
@@ -170,6 +170,19 @@ test('again: a published message gets ~2, then ~3, and stays published', () => {
     'INBOX-1700000000-1~3.json',
     'INBOX-1700000000-2.json',
   ]);
+});
+
+test("a stranger's file in a replay's way: the request stays until it is gone", () => {
+  const stock = stocked();
+  stock.request('quarantined');
+  const stranger = join(stock.place.storage, DAY, 'INBOX-1700000000-5.json');
+  writeFileSync(stranger, 'not ours');
+  expect(serve(stock).deliver()).toEqual(['FILE_EXISTS']);
+  expect(stock.service.calls.pendingReplays()).toHaveLength(1);
+  rmSync(stranger);
+  expect(serve(stock).deliver()).toEqual([null]);
+  stock.service.flush();
+  expect(stock.service.calls.pendingReplays()).toEqual([]);
 });
 
 test('without a kept source there is nothing to parse again', () => {
