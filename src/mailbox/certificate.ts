@@ -24,15 +24,16 @@ const MAX_DIALOGUE_BYTES = 64 * 1024;
 export function untrustedIssuer(options: CertificateOptions): Promise<string | null> {
   const { host, port, security, timeout, clock } = options;
   return new Promise((resolve) => {
-    const sockets: Socket[] = [];
+    /** The outermost: destroying a socket under its TLS crashes the process (Node 24.21, measured). */
+    let outermost: Socket | undefined;
     const finish = (answer: string | null) => {
       cancel();
-      for (const socket of sockets) socket.destroy();
+      outermost?.destroy();
       resolve(answer);
     };
     const cancel = clock.after(timeout, () => finish(null));
     const keep = <Some extends Socket>(socket: Some): Some => {
-      sockets.push(socket);
+      outermost = socket;
       socket.on('error', () => finish(null));
       socket.on('close', () => finish(null));
       return socket;

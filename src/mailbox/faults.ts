@@ -140,7 +140,7 @@ function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return {
       code: 'TLS_WRONG_HOST',
-      detail: text(error.reason) || text(error.message),
+      detail: wrongHost(error, host),
       remedy: 'put the name that the certificate carries under `host`',
     };
   if (UNKNOWN_ISSUER.has(code))
@@ -208,6 +208,15 @@ function refusedLogin(words: string, responseCode: string, host: string): Classi
       remedy: 'use `security: tls` or `starttls`, and check that the server allows login by password',
     };
   return { code: 'AUTH_FAILED', detail: words, remedy: 'check `user` and `password`' };
+}
+
+/** Which names the certificate carries; node:tls leaves them out where `host` is an address. */
+function wrongHost(
+  error: ThrownError & { cert?: { subjectaltname?: unknown; subject?: { CN?: unknown } } },
+  host: string,
+) {
+  const names = text(error.cert?.subjectaltname) || text(error.cert?.subject?.CN);
+  return `the server's certificate is not for ${host} but for ${names || 'nobody'}`;
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');

@@ -105,7 +105,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     serve(socket, ++connections);
   };
   const listener: Server =
-    security === 'tls' ? createTlsServer({ ...options.certificate, noDelay: true }, accept) : createServer({ noDelay: true }, accept);
+    security === 'tls'
+      ? createTlsServer({ ...options.certificate, noDelay: true }, accept)
+      : createServer({ noDelay: true }, accept);
   listener.on('tlsClientError', () => undefined);
   listener.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -414,6 +416,8 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     function startTls(tag: string): void {
       socket.off('data', read);
       session.send(`${tag} OK begin`);
+      // Destroying a socket under its TLS crashes the process (Node 24.21).
+      sockets.delete(socket);
       socket = new TLSSocket(socket, { isServer: true, ...options.certificate });
       sockets.add(socket);
       session.secure = true;
