@@ -4,7 +4,7 @@ import { Command, CommanderError, Option } from 'commander';
 import type { Invocation } from './commands/invocation.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from './errors.ts';
 import { printable } from './escape.ts';
-import type { Terminal } from './terminal.ts';
+import { flushed, type Terminal } from './terminal.ts';
 
 const DEFAULT_CONFIG = '/etc/mailwatchd/mailwatchd.yaml';
 
@@ -19,24 +19,29 @@ export async function runCommandLine(
   argv: string[],
   host: Terminal & { env: NodeJS.ProcessEnv },
 ): Promise<number> {
-  // A reader that went away (`mailwatchd list | head`) is no fault of ours, and there is nobody left to tell.
-  for (const stream of [host.stdout, host.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  // A reader that went away (`mailwatchd list | head`) is no fault of ours; of what fails on stderr
+  // nobody can be told, and a daemon must outlive it.
+  let unwritten: Error | null = null;
+  host.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') unwritten ??= error;
+  });
+  host.stderr.on('error', () => undefined);
   let status: number = EXIT.OK;
   const program = buildProgram(host, (result) => {
     status = result;
   });
   try {
     await program.parseAsync(argv, { from: 'user' });
+    await flushed(host.stdout);
+    if (unwritten !== null) throw toMailwatchdError(unwritten, 'OUTPUT_FAILED');
     return status;
   } catch (error) {
+    await flushed(host.stdout);
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.OK;
     const failure =
       error instanceof CommanderError ? usageError(error) : toMailwatchdError(error, 'INTERNAL');
     host.stderr.write(errorLines(failure));
+    await flushed(host.stderr);
     return failure.exitStatus;
   }
 }

@@ -30,6 +30,7 @@ const table = {
   // Command line and start
   USAGE: { meaning: 'the command line is wrong', retry: 'never', exit: EXIT.USAGE },
   INPUT_UNREADABLE: { meaning: 'an input file cannot be read', retry: 'never', exit: EXIT.DATA },
+  OUTPUT_FAILED: { meaning: 'standard output cannot be written', retry: 'never' },
   INTERNAL: { meaning: 'a defect of mailwatchd itself', retry: 'never', exit: EXIT.SOFTWARE },
   ALREADY_RUNNING: {
     meaning: 'another mailwatchd holds this state directory',
@@ -106,7 +107,11 @@ const table = {
     retry: 'never',
     exit: EXIT.DATA,
   },
-  PARSER_UNAVAILABLE: { meaning: 'no parser process can be started', retry: 'soon' },
+  PARSER_UNAVAILABLE: {
+    meaning: 'no parser process can be started',
+    retry: 'soon',
+    exit: EXIT.TEMPFAIL,
+  },
   DAEMON_KILLED: { meaning: 'the daemon ended three times while it had this message alone', retry: 'never' },
 
   // Storage and ledger

@@ -1,5 +1,7 @@
 /** What commands print: tables that fit the terminal, colour only there. */
+import { once } from 'node:events';
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { toMailwatchdError } from './errors.ts';
 import { printable } from './escape.ts';
 
 /** A stream that may be a terminal. */
@@ -10,6 +12,28 @@ export interface Terminal {
   stdin: NodeJS.ReadStream;
   stdout: Output;
   stderr: Output;
+}
+
+/**
+ * Writes data, and waits where the reader is slower. False once nobody reads any more (`… | head`). Throws
+ * OUTPUT_FAILED where it cannot be written otherwise, such as to a file on a full disk.
+ */
+export async function print(stdout: NodeJS.WritableStream, text: string): Promise<boolean> {
+  try {
+    if (!stdout.writable) return false;
+    if (!stdout.write(text)) await once(stdout, 'drain');
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') return false;
+    throw toMailwatchdError(error, 'OUTPUT_FAILED');
+  }
+}
+
+/** Resolves when everything written so far has left this process, or cannot: `process.exit` would cut it off. */
+export function flushed(output: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve) => {
+    output.write('', () => resolve());
+  });
 }
 
 type Style = Parameters<typeof styleText>[0];

@@ -2,7 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCommandLine } from '../src/cli.ts';
@@ -172,4 +172,34 @@ test('schema prints the JSON Schema', async () => {
   const { status, out } = await mailwatchd('schema');
   expect(status).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ $schema: 'https://json-schema.org/draft/2020-12/schema' });
+});
+
+const input = new PassThrough() as unknown as NodeJS.ReadStream;
+
+test('a slow reader gets all of it before the process may exit', async () => {
+  let received = '';
+  const stdout = new Writable({
+    highWaterMark: 1 << 20,
+    write(chunk, _encoding, next) {
+      setImmediate(() => setImmediate(() => next()));
+      received += chunk;
+    },
+  });
+  const io = { stdin: input, stdout, stderr: new PassThrough(), env: {} };
+  expect(await runCommandLine(['schema'], io)).toBe(0);
+  expect(stdout.writableLength).toBe(0);
+  expect(JSON.parse(received)).toHaveProperty('properties');
+});
+
+test.each([
+  ['EPIPE', 0, ''],
+  ['ENOSPC', 1, 'mailwatchd: OUTPUT_FAILED: ENOSPC\n'],
+])('standard output that fails with %s', async (code, status, said) => {
+  const stdout = new Writable({
+    write: (_chunk, _encoding, next) => next(Object.assign(new Error(code), { code })),
+  });
+  const stderr = new PassThrough();
+  expect(await runCommandLine(['schema'], { stdin: input, stdout, stderr, env: {} })).toBe(status);
+  stderr.end();
+  expect(await text(stderr)).toBe(said);
 });
