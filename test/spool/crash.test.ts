@@ -1,8 +1,9 @@
 /** Proves: whatever instruction a crash hits, each message is published exactly once and nothing stays in staging. */
-import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { expect, test } from 'vitest';
-import { openLedger } from '../../src/spool/ledger.ts';
+import { afterAll, expect, test } from 'vitest';
+import { ledgerPath, openLedger } from '../../src/spool/ledger.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
   INBOX,
@@ -99,8 +100,19 @@ function endState(place: Place) {
 
 const ignore = () => undefined;
 
-function undisturbed() {
+/** The ledger's schema is there already: making it takes most of a short life's time. */
+const template = mkdtempSync(join(tmpdir(), 'mailwatchd-template-'));
+openLedger(template).close();
+afterAll(() => rmSync(template, { recursive: true }));
+
+function emptyPlace(): Place {
   const place = makePlace();
+  copyFileSync(ledgerPath(template), ledgerPath(place.state));
+  return place;
+}
+
+function undisturbed() {
+  const place = emptyPlace();
   const steps = live(place, Number.POSITIVE_INFINITY, ignore);
   return { steps, end: endState(place) };
 }
@@ -130,7 +142,7 @@ test('a run without a crash publishes everything once', () => {
 test('a crash at any operation ends in the same state after the next start', () => {
   const { steps, end } = undisturbed();
   for (let crashAt = 1; crashAt <= steps; crashAt++) {
-    const place = makePlace();
+    const place = emptyPlace();
     live(place, crashAt, ignore);
     live(place, Number.POSITIVE_INFINITY, ignore);
     expect(endState(place), `crash at operation ${crashAt}`).toEqual(end);
@@ -140,7 +152,7 @@ test('a crash at any operation ends in the same state after the next start', () 
 test('a crash while settling, after a crash, ends in the same state too', () => {
   const { steps, end } = undisturbed();
   for (let first = 1; first <= steps; first += 2) {
-    const place = makePlace();
+    const place = emptyPlace();
     live(place, first, ignore);
     // Every operation of the second life comes up, spread over the first crashes.
     live(place, 1 + ((first * 7) % steps), ignore);
@@ -181,7 +193,7 @@ test('with a consumer that takes everything at once, a crash at any operation pu
   const expected = UIDS.filter((uid) => uid !== 5).map((uid) => `INBOX-1700000000-${uid}.json`);
   // Tidying makes us look again, so there are more operations than without it.
   for (let crashAt = 1; crashAt <= 2 * steps; crashAt += 2) {
-    const place = makePlace();
+    const place = emptyPlace();
     const { taken, consume } = eagerConsumer(place, crashAt);
     live(place, crashAt, consume);
     live(place, Number.POSITIVE_INFINITY, consume);

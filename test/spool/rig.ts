@@ -202,6 +202,7 @@ export function watched(
     files: Object.fromEntries(files) as Files,
     openLedger(directory) {
       const ledger = openLedger(directory);
+      if (real === unsyncedFiles) ledger.get('PRAGMA synchronous = OFF');
       return {
         ...ledger,
         transaction(work) {
@@ -215,7 +216,7 @@ export function watched(
   };
 }
 
-/** For tests that crash processes, not machines: a sync is only looked up, which is all that it can tell then. */
+/** For tests that crash processes, not machines: a sync is only looked up, and the ledger spares its own. */
 export const unsyncedFiles: Files = {
   ...diskFiles,
   syncDirectory: (path) => void statSync(path),
