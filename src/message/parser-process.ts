@@ -29,15 +29,15 @@ const send = (reply: Reply) => process.send?.(reply);
 function run({ number, job }: Request): void {
   send({ kind: 'started', number });
   try {
-    send({ kind: 'done', number, result: isStageJob(job) ? stageMessage(job) : parseDocument(job) });
+    send({ kind: 'done', number, result: isStageJob(job) ? stageMessage(job) : parseDocument(job, umask) });
   } catch (thrown) {
     const error: MailwatchdError = toMailwatchdError(thrown, 'PARSE_FAILED');
     send({ kind: 'failed', number, error: plainError(error) });
   }
 }
 
-// Modes are exact, whatever the daemon was started with.
-process.umask(0);
+// Modes of staged files are exact, whatever the daemon was started with.
+const umask = process.umask(0);
 // Ctrl-C goes to the whole group: what is in flight is finished, and the daemon ends us by closing the channel.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));

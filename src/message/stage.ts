@@ -25,9 +25,9 @@ const FLAGS =
 /** Characters of JSON that one write takes. Each write is one sync, and each holds a copy. */
 const WRITE_CHARS = 4 * 1024 * 1024;
 
-/** Modes where nobody configured any: what `mailwatchd parse --attachments` writes, before the umask. */
-const PARSE_FILE_MODE = 0o644;
-const PARSE_DIRECTORY_MODE = 0o755;
+/** Modes where nobody configured any: what `mailwatchd parse --attachments` writes, less the user's umask. */
+const PARSE_FILE_MODE = 0o666;
+const PARSE_DIRECTORY_MODE = 0o777;
 
 /** Parses and stages a message of a mailbox. A failure leaves nothing of it behind. */
 export function stageMessage({ identity, source, target }: StageJob): StagedDocument {
@@ -77,15 +77,15 @@ function rethrow(error: MailwatchdError, failure: unknown): never {
   throw error;
 }
 
-/** Parses a message for `mailwatchd parse`. */
-export function parseDocument({ source, attachments }: DocumentJob): MessageDocument {
+/** Parses a message for `mailwatchd parse`; `umask` is the one of the user who called it. */
+export function parseDocument({ source, attachments }: DocumentJob, umask: number): MessageDocument {
   try {
     const message = readSource(source);
     if (attachments === null) return parseMessage(message, { identity: null });
     const write = attachmentWriter(
       join(attachments.directory, attachments.stem),
-      PARSE_DIRECTORY_MODE,
-      PARSE_FILE_MODE,
+      PARSE_DIRECTORY_MODE & ~umask,
+      PARSE_FILE_MODE & ~umask,
     );
     return parseMessage(message, {
       identity: null,
