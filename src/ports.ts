@@ -43,7 +43,7 @@ export interface MailboxLedger {
     high: number,
     options: { messageBytes: number; retryUnfetchable: boolean },
   ): Promise<number[]>;
-  /** Raises `scannedThrough`: every UID up to it is handled or gone. Never lowers it. */
+  /** Raises `scannedThrough`: every UID up to it is handled, gone, or left to reconciliation. Never lowers it. */
   advance(epochId: number, scannedThrough: number): Promise<void>;
 
   /**

@@ -55,8 +55,11 @@ export class Stopped extends Error {}
 export interface Connection {
   /** True for a capability in upper case (RFC 3501 §7.2.1). */
   can(capability: string): boolean;
-  /** SELECTs, also a folder that is open already. FOLDER_MISSING names the nearest one. */
-  select(name: string): Promise<Selected>;
+  /**
+   * SELECTs, also a folder that is open already; with `readOnly` EXAMINEs, which changes nothing.
+   * FOLDER_MISSING names the nearest one.
+   */
+  select(name: string, options?: { readOnly: boolean }): Promise<Selected>;
   listFolders(): Promise<Folder[]>;
   /** The server's name of an existing folder. Throws FOLDER_MISSING. */
   resolveFolder(name: string): Promise<string>;
@@ -299,12 +302,11 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const connection: Connection = {
     can: (capability) => client.capabilities.has(capability),
 
-    async select(name) {
-      refusal = undefined;
+    async select(name, { readOnly } = { readOnly: false }) {
       const open = (path: string) =>
         operation('SELECT', async () => {
           try {
-            return await client.mailboxOpen(path);
+            return await client.mailboxOpen(path, { readOnly });
           } catch (error) {
             if (isMissing(error)) return null;
             throw error;

@@ -253,12 +253,19 @@ async function handIn(
   message: MessageMetadata,
   source: Buffer | { file: string },
 ): Promise<void> {
-  const { intake, epoch, tally, limits } = session;
+  const { intake, epoch, tally, limits, memory } = session;
   if (Buffer.isBuffer(source) && source.length > limits.messageBytes) {
     await refuse(session, { ...message, size: source.length }, headerOf(source));
     return;
   }
-  await holding(intake.accept({ ...message, epoch, source }));
+  try {
+    await holding(intake.accept({ ...message, epoch, source }));
+  } catch (error) {
+    if (!(error instanceof Held && error.error.code === 'FILE_EXISTS')) throw error;
+    // This one's place is taken, the others' are not: it waits for a reconciliation, they do not.
+    memory.obstructed.set(message.uid, error.error);
+    return;
+  }
   tally.stored(true);
 }
 
@@ -328,7 +335,7 @@ async function fetchAlone(session: Session, message: MessageMetadata): Promise<v
       tally.stored(false);
       return;
     }
-    // In the common way, but for the reservation, which is held already.
+    // In the usual way, but for the reservation, which is held already.
     await fetchRanges(
       {
         ...session,

@@ -18,7 +18,7 @@ export async function planMailbox(
 ): Promise<Plan> {
   const connection = await connectAccount(account, options);
   try {
-    const { exists } = await connection.select(folder);
+    const { exists } = await connection.select(folder, { readOnly: true });
     const plan: Plan = { messages: 0, bytes: 0, oldest: null, newest: null };
     const { start } = account;
     if (start.kind === 'new' || exists === 0) return plan;

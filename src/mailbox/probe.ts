@@ -23,7 +23,7 @@ export async function probeMailbox(
 ): Promise<Probe> {
   const connection = await connectAccount(account, options);
   try {
-    const { path, exists } = await connection.select(folder);
+    const { path, exists } = await connection.select(folder, { readOnly: true });
     return { path, messages: exists, idle: connection.canIdle(), afterFault: await afterFault() };
   } finally {
     await connection.logout();

@@ -24,6 +24,8 @@ export interface Memory {
   tooOld: Set<number>;
   /** UIDs that match nothing of an earlier epoch. */
   unmatched: Set<number>;
+  /** Messages in whose place lies a stranger's file, until the next reconciliation. */
+  obstructed: Map<number, MailwatchdError>;
   /** How many suspects are left in each lane after an unclean end (docs/reliability.md). */
   suspects: Record<Lane, number>;
   /** After a storage error: one message, and only when that got through many. */
@@ -41,6 +43,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     unfetchable: new Map(),
     tooOld: new Set(),
     unmatched: new Set(),
+    obstructed: new Map(),
     suspects: { arrivals: count, backfill: count },
     cautious: false,
     narrowed: false,

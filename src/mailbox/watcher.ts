@@ -8,7 +8,7 @@ import { type AccountSettings, connectAccount } from './account.ts';
 import { settleAfterActions } from './after.ts';
 import { backoff } from './backoff.ts';
 import { catchUp } from './catchup.ts';
-import { type Connection, Stopped } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { compareAtOpening, Unclear } from './epoch.ts';
 import { createFlight } from './flight.ts';
 import { reconcile } from './reconcile.ts';
@@ -60,6 +60,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
   const random = options.random ?? Math.random;
   const where = `${mailbox.account}/${mailbox.folder}`;
   const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
+  const flight = createFlight();
   let memory = emptyMemory(null, false);
   let nudged = new AbortController();
   let everConnected = false;
@@ -68,9 +69,14 @@ export function watchMailbox(options: WatchOptions): Watcher {
 
   /** The signal of a wait that a stop or a nudge ends. */
   const interruption = () => AbortSignal.any([signal, nudged.signal]);
+  const takeNudge = (): boolean => {
+    const wasNudged = nudged.signal.aborted;
+    if (wasNudged) nudged = new AbortController();
+    return wasNudged;
+  };
   const pause = async (milliseconds: number) => {
     await sleep(clock, milliseconds, interruption());
-    nudged = new AbortController();
+    takeNudge();
   };
 
   async function run(): Promise<void> {
@@ -108,24 +114,16 @@ export function watchMailbox(options: WatchOptions): Watcher {
   }
 
   async function watch(connection: Connection): Promise<void> {
-    const flight = createFlight();
     try {
-      for (;;) {
-        const session = await held(connection, async () => {
-          const opened = await open(connection, flight);
-          if (!opened.epoch.compared && opened.epoch.changedAt !== null) await compareAtOpening(opened);
-          await sync(opened, { everything: true });
-          return opened;
-        });
-        if (mode === 'once' || signal.aborted) return;
-        const reconcileAt = clock.monotonic() + options.reconcileEvery;
-        while (!signal.aborted && clock.monotonic() < reconcileAt) {
-          const woken = await waitForNews(session, reconcileAt - clock.monotonic());
-          if (signal.aborted) return;
-          if (woken === 'nudged') break;
-          await held(connection, () => sync(session, { everything: false }));
+      while (!signal.aborted) {
+        try {
+          const session = await open(connection);
+          await sync(session, { everything: true });
+          if (mode === 'once') return;
+          await keepUp(session);
+        } catch (thrown) {
+          await hold(thrown);
         }
-        if (signal.aborted) return;
       }
     } finally {
       // Nothing is in flight when the next connection asks the ledger what is handled.
@@ -133,8 +131,18 @@ export function watchMailbox(options: WatchOptions): Watcher {
     }
   }
 
+  /** Waits and catches up, until it is time to compare everything again, or a nudge asks for it. */
+  async function keepUp(session: Session): Promise<void> {
+    const until = clock.monotonic() + options.reconcileEvery;
+    while (clock.monotonic() < until) {
+      await waitForNews(session, until - clock.monotonic());
+      if (signal.aborted || takeNudge()) return;
+      await sync(session, { everything: false });
+    }
+  }
+
   /** SELECT, also for a folder that is open: UIDVALIDITY and UIDNEXT may have changed under the connection. */
-  async function open(connection: Connection, flight: Session['flight']): Promise<Session> {
+  async function open(connection: Connection): Promise<Session> {
     reporter.state('syncing');
     const selected = await connection.select(mailbox.folder);
     const { uidValidity, uidNext } = selected;
@@ -154,15 +162,19 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const { scannedThrough } = epoch;
     const { tally } = reporter;
     const shared = { ledger, intake, limits, reconcileEvery: options.reconcileEvery, clock, log, signal };
-    return { where, connection, selected, epoch, scannedThrough, memory, flight, tally, ...shared };
+    const session = { where, connection, selected, epoch, scannedThrough, memory, flight, tally, ...shared };
+    if (epoch.changedAt !== null && !epoch.compared) await compareAtOpening(session);
+    return session;
   }
 
   async function sync(session: Session, { everything }: { everything: boolean }): Promise<void> {
     reporter.state('syncing');
+    if (everything) memory.obstructed.clear();
     await catchUp(session);
     if (everything) await reconcile(session);
     memory.suspects = { arrivals: 0, backfill: 0 };
-    const fault = await settleAfterActions(session, account.after);
+    const [obstructed] = memory.obstructed.values();
+    const fault = (await settleAfterActions(session, account.after)) ?? obstructed ?? null;
     // Only a completed sync proves that the trouble is over.
     failures = 0;
     holds = 0;
@@ -170,37 +182,27 @@ export function watchMailbox(options: WatchOptions): Watcher {
     reporter.synced(fault);
   }
 
-  /** Does `work` until it gets through: trouble with storage, or an undecided epoch, is not the connection's. */
-  async function held<Result>(connection: Connection, work: () => Promise<Result>): Promise<Result> {
-    for (;;) {
-      try {
-        return await work();
-      } catch (thrown) {
-        if (!(thrown instanceof Held || thrown instanceof Unclear) || signal.aborted) throw thrown;
-        const unclear = thrown instanceof Unclear;
-        const error = unclear ? new MailwatchdError('EPOCH_UNCLEAR', { where, remedy }) : thrown.error;
-        memory.cautious = !unclear;
-        reporter.holding(error);
-        holds++;
-        if (mode === 'once' && (unclear || holds >= ONCE_ATTEMPTS)) throw error;
-        await pause(unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1)));
-        if (signal.aborted) throw new Stopped();
-        await connection.noop();
-      }
-    }
+  /** Trouble with storage, or an undecided epoch, is not the connection's: it waits, and all is looked at again. */
+  async function hold(thrown: unknown): Promise<void> {
+    const unclear = thrown instanceof Unclear;
+    if (!(thrown instanceof Held || unclear) || signal.aborted) throw thrown;
+    await flight.land().catch((error: unknown) => reporter.notStored(error));
+    const error = unclear ? new MailwatchdError('EPOCH_UNCLEAR', { where, remedy }) : thrown.error;
+    memory.cautious = !unclear;
+    reporter.holding(error);
+    holds++;
+    if (mode === 'once' && (unclear || holds >= ONCE_ATTEMPTS)) throw error;
+    await pause(unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1)));
   }
   const remedy = `decide with \`mailwatchd adopt ${where} --publish\` or \`--skip\``;
 
   /** IDLE, or the time until the next poll. IDLE is renewed: the SEARCH after it proves the connection alive. */
-  async function waitForNews({ connection }: Session, atMost: number): Promise<'news' | 'nudged'> {
+  async function waitForNews({ connection }: Session, atMost: number): Promise<void> {
     const idle = connection.canIdle();
     reporter.state(idle ? 'idle' : 'polling');
-    const interrupted = interruption();
-    await connection.wait(Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery), interrupted);
-    if (!idle) await connection.noop();
-    if (!nudged.signal.aborted) return 'news';
-    nudged = new AbortController();
-    return 'nudged';
+    const most = Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery);
+    await connection.wait(most, interruption());
+    if (!idle && !signal.aborted) await connection.noop();
   }
 
   const done = run().finally(() => reporter.stopped());

@@ -218,7 +218,7 @@ test('a port where nobody listens', async () => {
 test('a server that throttles is left alone at once, not waited for', async () => {
   const error = await failure({
     script: ({ name, tag, session }) => {
-      if (name !== 'SELECT') return false;
+      if (name !== 'EXAMINE') return false;
       session.send(`${tag} BAD Request is throttled. Suggested Backoff Time: 300000 milliseconds`);
       return true;
     },

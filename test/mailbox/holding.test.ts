@@ -1,7 +1,7 @@
 /** Storage that cannot take mail: the mailbox holds, says so, and goes on with one message when it is mended. */
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
-import { createHarness, mail } from './harness.ts';
+import { createHarness, mail, RECONCILE_MS } from './harness.ts';
 
 const full = () => new MailwatchdError('STORAGE_FULL', { where: '/var/spool/mailwatchd' });
 
@@ -50,16 +50,68 @@ test('one message that cannot be stored does not make the others of its range lo
   const { server, intake, clock } = harness;
   for (let uid = 1; uid <= 5; uid++) server.deliver('INBOX', mail(`m${uid}`));
   let refuse = true;
+  const slow = Promise.withResolvers<void>();
   intake.gate = async ({ uid }) => {
-    if (uid === 3 && refuse) throw new MailwatchdError('FILE_EXISTS', { where: '/x/3.json' });
+    if (uid === 3 && refuse) throw full();
+    if (uid === 5) await slow.promise;
   };
   await harness.watch();
-  await harness.until(({ state }) => state === 'holding');
-  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5]);
+  await harness.until(() => intake.published.length === 3);
+  // Not before the last one has landed: it would be fetched a second time.
+  expect(harness.report().state).not.toBe('holding');
   refuse = false;
+  slow.resolve();
+  await harness.until(({ state }) => state === 'holding');
   clock.advance(1_000);
   await server.idle();
   expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5, 3]);
+  expect(harness.report()).toMatchObject({ expected: 5, stored: 5, missing: 0 });
+});
+
+test("a stranger's file in one message's place is reported and stops no other message", async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  for (let uid = 1; uid <= 5; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  let taken = true;
+  intake.gate = async ({ uid }) => {
+    if (uid === 3 && taken) throw new MailwatchdError('FILE_EXISTS', { where: '/x/3.json' });
+  };
+  await harness.watch();
+  await server.idle();
+  expect(harness.report()).toMatchObject({
+    state: 'idle',
+    healthy: false,
+    expected: 5,
+    stored: 4,
+    missing: 1,
+  });
+  expect(harness.report().reason).toContain('/x/3.json');
+  server.deliver('INBOX', mail('six'));
+  await harness.until(() => intake.published.length === 5);
+  await server.idle();
+  expect(harness.report().healthy).toBe(false);
+
+  taken = false;
+  clock.advance(RECONCILE_MS);
+  await harness.until(({ healthy }) => healthy);
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5, 6, 3]);
+});
+
+test('a hold in the middle of the day does not count messages twice', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  await harness.watch();
+  await server.idle();
+  intake.gate = async () => {
+    throw full();
+  };
+  server.deliver('INBOX', mail('one'));
+  await harness.until(({ state }) => state === 'holding');
+  expect(harness.report()).toMatchObject({ expected: 1, stored: 0, missing: 1 });
+  intake.gate = null;
+  clock.advance(1_000);
+  await server.idle();
+  expect(harness.report()).toMatchObject({ expected: 1, stored: 1, missing: 0 });
 });
 
 test('a ledger that fails holds the mailbox before anything is fetched', async () => {
