@@ -3,7 +3,7 @@ import type { Warn } from './warnings.ts';
 
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
 
-/** Minutes east. RFC 5322 §4.3 defines the first line; the rest are in use and mean one thing in mail. */
+/** Minutes east. RFC 5322 §4.3 defines `RFC_ZONES`; the rest are in use and mean one thing in mail. */
 const ZONES: Readonly<Record<string, number>> = {
   ut: 0,
   utc: 0,
@@ -48,6 +48,8 @@ const ZONES: Readonly<Record<string, number>> = {
   nzst: 720,
   nzdt: 780,
 };
+
+const RFC_ZONES = new Set(['ut', 'gmt', 'z', 'est', 'edt', 'cst', 'cdt', 'mst', 'mdt', 'pst', 'pdt']);
 
 /** A Date field longer than this is no date; comments included, real ones stay below 100. */
 const MAX_LENGTH = 400;
@@ -175,7 +177,10 @@ function zone(text: string, warn: Warn): number | null {
   }
   const name = /^"?([a-z]+)/i.exec(source)?.[1]?.toLowerCase() ?? '';
   const known = Object.hasOwn(ZONES, name) ? ZONES[name] : undefined;
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    if (!RFC_ZONES.has(name)) warn('date-repaired');
+    return known;
+  }
   warn('date-zone-missing');
   return null;
 }

@@ -1,0 +1,157 @@
+/** The pool blames exactly the message that ends a parser, tries it three times, and loses no other. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type Clock, systemClock } from '../../src/clock.ts';
+import { type ParserPool, type ParserPoolOptions, startParsers } from '../../src/message/pool.ts';
+
+const entry = new URL('./poison-parser.mjs', import.meta.url);
+let directory: string;
+let pools: ParserPool[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pool-'));
+  pools = [];
+});
+afterEach(async () => {
+  await Promise.all(pools.map((pool) => pool.stop()));
+  rmSync(directory, { recursive: true });
+});
+
+/** Time that a test turns: what the pool waits for is due at once, or never. */
+function turnedClock(isDue: (milliseconds: number) => boolean): Clock {
+  return {
+    ...systemClock,
+    after: (milliseconds, callback) =>
+      isDue(milliseconds) ? systemClock.after(0, callback) : () => undefined,
+  };
+}
+const patient = turnedClock((milliseconds) => milliseconds === 100);
+
+function pool(options: Partial<ParserPoolOptions> = {}): ParserPool {
+  const started = startParsers({
+    size: 2,
+    stagingDirectory: directory,
+    parseSeconds: 30,
+    parseMemoryMb: 256,
+    clock: patient,
+    entry,
+    ...options,
+  });
+  pools.push(started);
+  return started;
+}
+
+type Answer = { order: string; pid: number };
+const order = (to: ParserPool, text: string) =>
+  to.parseToDocument({ source: Buffer.from(text), attachments: null }) as unknown as Promise<Answer>;
+const mark = (name: string) => join(directory, name);
+
+test('many messages through few processes, each answered', async () => {
+  const parsers = pool();
+  await parsers.warm();
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => order(parsers, `fine-${n}`)));
+  expect(answers.map((answer) => answer.order)).toEqual(Array.from({ length: 100 }, (_, n) => `fine-${n}`));
+  expect(new Set(answers.map(({ pid }) => pid)).size).toBeLessThanOrEqual(2);
+});
+
+test.each([
+  ['exit', 'PARSER_DIED'],
+  ['abort', 'PARSER_DIED'],
+  ['bad', 'PARSE_FAILED'],
+])('%s: rejects with %s after three attempts, the others are answered', async (poison, code) => {
+  const parsers = pool();
+  const good = ['a', 'b', 'c', 'd', 'e', 'f'];
+  const [outcome, ...others] = await Promise.allSettled([
+    order(parsers, poison),
+    ...good.map((name) => order(parsers, name)),
+  ]);
+  expect(outcome).toMatchObject({ status: 'rejected', reason: { code } });
+  expect(others.map((other) => (other.status === 'fulfilled' ? other.value.order : other.reason))).toEqual(
+    good,
+  );
+});
+
+test('a message that ends its process once is tried again, alone in a fresh one, and answered', async () => {
+  const parsers = pool({ size: 1 });
+  const first = order(parsers, 'first');
+  const unlucky = order(parsers, `exit ${mark('died')}`);
+  const last = order(parsers, 'last');
+  const pids = new Set((await Promise.all([first, unlucky, last])).map(({ pid }) => pid));
+  expect(pids.size).toBe(3);
+});
+
+test('one attempt, where only one is wanted', async () => {
+  const parsers = pool({ attempts: 1 });
+  await expect(order(parsers, `bad ${mark('tried')}`)).rejects.toMatchObject({ code: 'PARSE_FAILED' });
+});
+
+test('an endless parser is ended when its time is over', async () => {
+  const parsers = pool({ parseSeconds: 5, clock: turnedClock((milliseconds) => milliseconds === 5000) });
+  const [outcome, other] = await Promise.allSettled([order(parsers, 'loop'), order(parsers, 'loop-not')]);
+  expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'PARSE_TIMED_OUT' } });
+  // Its own time is over at once as well, but it was answered before, or tried until it was.
+  expect(['fulfilled', 'rejected']).toContain(other.status);
+});
+
+test('Buffers beyond the memory limit end the process', async () => {
+  const parsers = pool({ attempts: 1 });
+  const [outcome, other] = await Promise.allSettled([order(parsers, 'buffers'), order(parsers, 'good')]);
+  expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'PARSE_MEMORY' } });
+  expect(other).toMatchObject({ status: 'fulfilled' });
+});
+
+test('a heap bomb ends its process only', async () => {
+  const parsers = pool({ attempts: 1, parseMemoryMb: 160, clock: turnedClock(() => false) });
+  await expect(order(parsers, 'heap')).rejects.toMatchObject({ code: 'PARSE_MEMORY' });
+  await expect(order(parsers, 'good')).resolves.toMatchObject({ order: 'good' });
+});
+
+test('a storage error is no fault of the message: it is told at once', async () => {
+  const parsers = pool();
+  await expect(order(parsers, `full ${mark('once')}`)).rejects.toMatchObject({ code: 'STORAGE_FULL' });
+  expect(existsSync(mark('once'))).toBe(true);
+});
+
+test('a parser that cannot start rejects instead of hanging, and is tried again for the next message', async () => {
+  const script = mark('broken.mjs');
+  writeFileSync(script, 'throw new Error("cannot start");');
+  const parsers = pool({ entry: new URL(`file://${script}`) });
+  await expect(parsers.warm()).rejects.toMatchObject({ code: 'PARSER_UNAVAILABLE' });
+  await expect(order(parsers, 'a')).rejects.toMatchObject({
+    code: 'PARSER_UNAVAILABLE',
+    detail: expect.stringContaining('cannot start'),
+  });
+  writeFileSync(script, readFileSync(entry));
+  await expect(order(parsers, 'b')).resolves.toMatchObject({ order: 'b' });
+});
+
+test('a parser that never becomes ready is given up', async () => {
+  const script = mark('silent.mjs');
+  writeFileSync(script, 'setInterval(() => undefined, 1000);');
+  const parsers = pool({
+    entry: new URL(`file://${script}`),
+    clock: turnedClock((milliseconds) => milliseconds === 30_000),
+  });
+  await expect(order(parsers, 'a')).rejects.toMatchObject({ code: 'PARSER_UNAVAILABLE' });
+});
+
+test('the warm process is replaced when it is killed from outside', async () => {
+  const parsers = pool({ size: 1 });
+  const { pid } = await order(parsers, 'a');
+  process.kill(pid, 'SIGKILL');
+  const again = await order(parsers, 'b');
+  expect(again.order).toBe('b');
+});
+
+test('stop ends every process and gives back what is unfinished', async () => {
+  const parsers = pool();
+  const { pid } = await order(parsers, 'a');
+  const unfinished = order(parsers, 'loop');
+  const outcome = expect(unfinished).rejects.toMatchObject({ code: 'PARSER_UNAVAILABLE' });
+  await parsers.stop();
+  await outcome;
+  expect(() => process.kill(pid, 0)).toThrow();
+  await expect(order(parsers, 'b')).rejects.toMatchObject({ code: 'PARSER_UNAVAILABLE' });
+});
