@@ -113,6 +113,7 @@ const STORAGE_CODES: Record<string, ErrorCode> = {
   EROFS: 'STORAGE_READ_ONLY',
   EACCES: 'STORAGE_DENIED',
   EPERM: 'STORAGE_DENIED',
+  ENOENT: 'STORAGE_MISSING',
 };
 
 /** A failed file operation as an error of the table, with its path; ours pass unchanged. */

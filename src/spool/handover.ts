@@ -61,17 +61,15 @@ export interface Handover {
   flush(): void;
   /** True while "published" marks wait for a commit. */
   due(): boolean;
-  /** True while something is staged whose publishing failed. */
-  stuck(): boolean;
   /** Tries again what is stuck; throws the first error that remains. */
   settle(): void;
 }
 
 export function openHandover(
-  parts: { ledger: Ledger; storage: Storage; run: string; now: () => number },
+  parts: { ledger: Ledger; storage: Storage; run: string; mendRun: () => void; now: () => number },
   leftover: Map<Pending, MailwatchdError>,
 ): Handover {
-  const { ledger, storage, run, now } = parts;
+  const { ledger, storage, run, mendRun, now } = parts;
   /** Staged rows whose publishing failed; their mailboxes go on only after them. */
   const stuck = leftover;
   let marks: { row: StagedRow; at: number }[] = [];
@@ -101,11 +99,6 @@ export function openHandover(
       storageError(error, row.stem);
       return false;
     }
-  }
-
-  /** Parsers need the run's directory before the next message can be staged. */
-  function mendRun(): void {
-    if (storage.files.kind(storage.runDirectory(run)) === null) storage.makeRun(run);
   }
 
   function publishAll(pending: Pending[]): Map<Pending, MailwatchdError> {
@@ -263,7 +256,6 @@ export function openHandover(
       if (marks.length > 0) commit(() => undefined);
     },
     due: () => marks.length > 0,
-    stuck: () => stuck.size > 0,
     settle() {
       mendRun();
       publishAll([...stuck.keys()]);

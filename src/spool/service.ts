@@ -1,5 +1,5 @@
 /** All that the spool thread does, without the thread: start, one method a question, batches, stop. */
-import type { MailwatchdError, PlainError } from '../errors.ts';
+import { MailwatchdError, type PlainError } from '../errors.ts';
 import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
@@ -10,7 +10,7 @@ import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
 import { handledUids, owedAfterActions, recordUnfetchable, settleAfterActions } from './messages.ts';
 import { mailboxName, stagedStem } from './names.ts';
-import { demandPair } from './pairing.ts';
+import { demandPair, pairingFault } from './pairing.ts';
 import { mailboxCounts } from './reading.ts';
 import { beginReplay, failReplay, pendingReplays, type Replay } from './replays.ts';
 import { settleFormer, sweepRuns } from './settle.ts';
@@ -53,8 +53,6 @@ export interface Service {
   /** Commits due "published" marks. */
   flush(): void;
   due(): boolean;
-  /** True while something staged could not be published. */
-  stuck(): boolean;
   /** True when another process has left a request to replay since the last look. */
   replaysRequested(): boolean;
   /** The clean end: marks committed, the run's directory removed. */
@@ -85,7 +83,8 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   const unclean = beginRun(ledger, id);
   sweepRuns(ledger, storage, id);
   const run = { id, directory: storage.runDirectory(id), unclean };
-  const handover = openHandover({ ledger, storage, run: id, now }, stuck);
+  const mendRun = () => makeRunAgain(ledger, storage, id);
+  const handover = openHandover({ ledger, storage, run: id, mendRun, now }, stuck);
   let version = ledger.dataVersion();
 
   return {
@@ -100,7 +99,6 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
       }),
     flush: handover.flush,
     due: handover.due,
-    stuck: handover.stuck,
     replaysRequested() {
       const seen = ledger.dataVersion();
       if (seen === version) return false;
@@ -127,6 +125,23 @@ function beginRun(ledger: Ledger, id: string): boolean {
     putSetting(ledger, 'run.clean', 'no');
     return unclean;
   });
+}
+
+/**
+ * Parsers need the run's directory. Where it is gone, its volume may be too: nothing is made, and so
+ * nothing published, in what lies under a mount point.
+ */
+function makeRunAgain(ledger: Ledger, storage: Storage, id: string): void {
+  if (storage.files.kind(storage.runDirectory(id)) !== null) return;
+  const { directory } = storage.settings;
+  if (pairingFault(ledger, directory) !== null) {
+    throw new MailwatchdError('STORAGE_MISSING', {
+      where: directory,
+      detail: 'another directory is in its place than when we started',
+      remedy: 'mount its volume',
+    });
+  }
+  storage.makeRun(id);
 }
 
 function stopRun(ledger: Ledger, storage: Storage, handover: Handover): void {

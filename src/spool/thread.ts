@@ -20,8 +20,11 @@ const BATCH_MESSAGES = 512;
 /** "published" is committed within this, also where no next batch comes. */
 const MARK_MILLISECONDS = 1_000;
 
-/** What is stuck is tried again, also where its mailbox is quiet or no longer watched. */
-const RETRY_MILLISECONDS = 15_000;
+/**
+ * What is stuck is tried again, and the run's directory made again where somebody removed it, also
+ * where no mailbox asks for it: parsers fail without that directory before anything comes here.
+ */
+const TEND_MILLISECONDS = 15_000;
 
 /** How often another process's commits are looked for. */
 const WATCH_MILLISECONDS = 1_000;
@@ -57,7 +60,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   }
   let queue: Request[] = [];
   let cancelMarks: (() => void) | null = null;
-  let cancelRetry: (() => void) | null = null;
+  let cancelTend: () => void = () => undefined;
   let cancelWatch: () => void = () => undefined;
 
   port.on('message', (request: Request) => {
@@ -66,7 +69,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     queue.push(request);
   });
   watch();
-  schedule();
+  tend();
   report({ kind: 'ready', run: service.run });
 
   function turn(): void {
@@ -113,7 +116,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
 
   function answerStop(number: number): void {
     cancelMarks?.();
-    cancelRetry?.();
+    cancelTend();
     cancelWatch();
     try {
       service.stop();
@@ -131,12 +134,13 @@ function serve(port: MessagePort, options: SpoolOptions): void {
         quietly(service.flush);
       });
     }
-    if (service.stuck()) {
-      cancelRetry ??= systemClock.after(RETRY_MILLISECONDS, () => {
-        cancelRetry = null;
-        quietly(service.calls.settle);
-      });
-    }
+  }
+
+  function tend(): void {
+    cancelTend = systemClock.after(TEND_MILLISECONDS, () => {
+      quietly(service.calls.settle);
+      tend();
+    });
   }
 
   /** What fails here stays to be done, and whoever needs it next is told why. */

@@ -3,7 +3,9 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -267,6 +269,52 @@ test('staged files that somebody removed are fetched again, not taken for publis
   expect(existsSync(service.run.directory)).toBe(true);
   expect(hand(service, whole())).toEqual([null]);
   expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`, `${DAY}/INBOX-1700000000-1/1-a.txt`]);
+});
+
+test('attachments that are moved away before their JSON is there: it waits, and comes whole', () => {
+  const place = makePlace();
+  let rotated = false;
+  const service = open(
+    place,
+    watched(
+      () => undefined,
+      ({ name, paths }) => {
+        if (rotated || name !== 'rename' || !paths[1]?.endsWith('INBOX-1700000000-1')) return;
+        rotated = true;
+        renameSync(join(place.storage, DAY), join(place.root, 'rotated'));
+      },
+    ),
+  );
+  const epoch = epochOf(service);
+  const deliver = () => hand(service, staged(place, service, epoch, 1, { attachments: true }));
+  expect(deliver()).toEqual(['STAGED_MISSING']);
+  expect(published(place)).toEqual([]);
+  expect(deliver()).toEqual([null]);
+  expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`, `${DAY}/INBOX-1700000000-1/1-a.txt`]);
+});
+
+test('a volume that goes away under us: nothing is made or published in what lies under it', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const staying = staged(place, service, epoch, 1);
+  renameSync(place.storage, `${place.storage}.unmounted`);
+  mkdirSync(place.storage);
+  expect(hand(service, staying)).toEqual(['STORAGE_MISSING']);
+  expect(codeOf(() => service.calls.settle())).toBe('STORAGE_MISSING');
+  expect(readdirSync(place.storage)).toEqual([]);
+  rmSync(place.storage, { recursive: true });
+  expect(hand(service, staying)).toEqual(['STORAGE_MISSING']);
+  renameSync(`${place.storage}.unmounted`, place.storage);
+  expect(hand(service, staged(place, service, epoch, 1))).toEqual([null]);
+});
+
+test("settle makes the run's directory again: without it no parser gets as far as the handoff", () => {
+  const place = makePlace();
+  const service = open(place);
+  rmSync(service.run.directory, { recursive: true });
+  service.calls.settle();
+  expect(statSync(service.run.directory).mode & 0o7777).toBe(0o2700);
 });
 
 test('a run directory that somebody removed between two runs: its messages are fetched again', () => {
