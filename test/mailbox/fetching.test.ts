@@ -1,4 +1,6 @@
 /** Messages that are hard to get: too large, lied about, left out, killing the connection. The rest goes on. */
+import { readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Command, ScriptedMessage } from '../servers/scripted.ts';
 import { pick, row } from '../servers/scripted.ts';
@@ -105,6 +107,7 @@ test.each([
   server.deliver('INBOX', `${mail('huge')}${'x'.repeat(12 * MIB)}`, { size: told });
   await harness.watch({ limits: { messageBytes: 10 * MIB, operationSeconds: 60 } });
   await harness.survive();
+  expect(readdirSync(dirname(harness.intake.downloadPath(ledger.epochs[0]!, 1)))).toEqual([]);
   expect(ledger.states()).toEqual({ 1: 'quarantined' });
   expect(ledger.rows.get(1)!.get(1)!.error!.code).toBe('MESSAGE_TOO_LARGE');
 });
@@ -117,6 +120,7 @@ test('sizes that lie cost connections, not memory: everything is published', asy
   await harness.watch();
   await harness.survive();
   expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 3, 4]);
+  expect(server.connections()).toBeGreaterThan(1);
 });
 
 test('an announced literal larger than any message ends the connection before its bytes come', async () => {
@@ -198,6 +202,8 @@ test('at most 256 messages are in flight, however fast the server is', async () 
     });
   await harness.watch();
   await full.promise;
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(gates).toHaveLength(256);
   intake.gate = null;
   for (const open of gates) open();
   await server.idle();
@@ -222,4 +228,27 @@ test('bytes are reserved before they are fetched', async () => {
   await server.idle();
   expect(intake.published).toHaveLength(5);
   expect(intake.reserved.map(({ bytes }) => Math.round(bytes / MIB))).toEqual([3, 3, 2]);
+});
+
+test('a message in flight while its connection is lost is not fetched a second time', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  for (const name of ['one', 'two']) server.deliver('INBOX', mail(name));
+  const gate = Promise.withResolvers<void>();
+  intake.gate = () => gate.promise;
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    server.script = undefined;
+    const folder = command.session.folder!;
+    command.session.end(row(folder, folder.messages[0]!, command.rest).toString());
+    return true;
+  };
+  await harness.watch();
+  await harness.until(() => server.sessions.size === 0 && intake.working.length === 1);
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(harness.failures()).toBe(0);
+  gate.resolve();
+  await harness.survive();
+  expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2]);
+  expect(harness.logged.filter((line) => /holding|twice/.test(line))).toEqual([]);
 });

@@ -68,6 +68,52 @@ test('one message that cannot be stored does not make the others of its range lo
   expect(harness.report()).toMatchObject({ expected: 5, stored: 5, missing: 0 });
 });
 
+test('a hold waits for what is in flight of other ranges', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  for (let uid = 1; uid <= 300; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  let refuse = true;
+  const slow = Promise.withResolvers<void>();
+  intake.gate = async ({ uid }) => {
+    if (uid === 3 && refuse) throw full();
+    if (uid === 200) await slow.promise;
+  };
+  await harness.watch();
+  await harness.until(() => intake.published.length === 254);
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(harness.report().state).not.toBe('holding');
+  refuse = false;
+  slow.resolve();
+  await harness.until(({ state }) => state === 'holding');
+  clock.advance(1_000);
+  await server.idle();
+  expect(intake.published).toHaveLength(300);
+  expect(harness.logged.filter((line) => line.includes('twice'))).toEqual([]);
+});
+
+test('a hold that is over is forgotten: the next one begins with a second again', async () => {
+  await using harness = await createHarness();
+  const { server, intake, clock } = harness;
+  const fail = async () => {
+    throw full();
+  };
+  const holds = () => harness.logged.filter((line) => line.includes('mailbox_holding')).length;
+  intake.gate = fail;
+  server.deliver('INBOX', mail('one'));
+  await harness.watch();
+  await harness.until(() => holds() === 1 && clock.timers().length === 1);
+  clock.advance(1_000);
+  await harness.until(() => holds() === 2 && clock.timers().length === 1);
+  expect(clock.timers()).toEqual([2_000]);
+  intake.gate = null;
+  clock.advance(2_000);
+  await server.idle();
+  intake.gate = fail;
+  server.deliver('INBOX', mail('two'));
+  await harness.until(() => holds() === 3 && clock.timers().length === 1);
+  expect(clock.timers()).toEqual([1_000]);
+});
+
 test("a stranger's file in one message's place is reported and stops no other message", async () => {
   await using harness = await createHarness();
   const { server, intake, clock } = harness;

@@ -111,7 +111,7 @@ test('in flight: room waits, a failure comes out once nothing is in flight', asy
   const waiting = flight.room(1, 2).then(() => {
     room = true;
   });
-  await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
   expect(room).toBe(false);
   first.resolve();
   await waiting;

@@ -1,4 +1,6 @@
 /** The sixteen rules of speaking IMAP (docs/reliability.md), each against a server that behaves as described. */
+import { readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { createHarness, IDLE_RENEW_MS, mail, OPERATION_MS, POLL_MS, RECONCILE_MS } from './harness.ts';
 
@@ -247,6 +249,7 @@ test('rule 11: a large message comes in pieces of 1 MiB, into a file', async () 
   const parts = harness.server.commands.filter((command) => /^UID FETCH 2 .*BODY/.test(command));
   expect(parts).toHaveLength(5);
   expect(parts[1]).toContain('BODY.PEEK[]<1048576.1048576>');
+  expect(readdirSync(dirname(harness.intake.downloadPath(harness.ledger.epochs[0]!, 2)))).toEqual([]);
 });
 
 test('rule 12: a UIDVALIDITY that changes under the connection is noticed at the next reconciliation', async () => {
@@ -270,6 +273,20 @@ test('rule 13: a UIDVALIDITY beyond 32 bits is taken as it is', async () => {
   await harness.watch();
   await harness.server.idle();
   expect(harness.ledger.epochs[0]!.uidValidity).toBe('9007199254740991');
+});
+
+test('rule 13: without a UIDVALIDITY nothing is fetched: no message could be told from another', async () => {
+  await using harness = await createHarness();
+  harness.server.deliver('INBOX', mail('one'));
+  harness.server.script = ({ name, tag, session }) => {
+    if (name !== 'SELECT') return false;
+    session.send('* 1 EXISTS', `${tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  const report = await harness.until(({ reason }) => reason !== null);
+  expect(report.reason).toContain('told no UIDVALIDITY');
+  expect(harness.ledger.epochs).toEqual([]);
 });
 
 test('rule 13: UIDNEXT going backwards begins a new epoch, and nothing is published twice', async () => {

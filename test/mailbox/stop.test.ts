@@ -247,6 +247,32 @@ test('wrong credentials are tried ever more rarely, up to a quarter of an hour, 
   expect(reads).toBe(8);
 });
 
+test('back-off grows while no sync completes, and begins anew after one', async () => {
+  await using harness = await createHarness();
+  const { server, clock } = harness;
+  const lose = () => {
+    for (const session of server.sessions) session.destroy();
+  };
+  const waits: number[] = [];
+  server.script = ({ name, session }) => {
+    if (name !== 'UID SEARCH') return false;
+    session.destroy();
+    return true;
+  };
+  await harness.watch();
+  for (let count = 1; count <= 4; count++) {
+    await harness.until(() => harness.failures() === count && clock.timers().length === 1);
+    waits.push(clock.timers()[0]!);
+    if (count === 4) server.script = undefined;
+    await harness.retry(count);
+  }
+  expect(waits).toEqual([750, 1_250, 2_250, 4_250]);
+  await server.idle();
+  lose();
+  await harness.until(() => harness.failures() === 5 && clock.timers().length === 1);
+  expect(clock.timers()).toEqual([750]);
+});
+
 test('back-off: full jitter between half a second and five minutes', () => {
   expect(backoff(1, 'soon', 0)).toBe(500);
   expect(backoff(1, 'soon', 0.999)).toBeLessThanOrEqual(1_000);
@@ -273,4 +299,31 @@ test('a password that cannot be had fails the mailbox and is asked for again', a
   there = true;
   await harness.retry(1);
   await harness.server.idle();
+});
+
+const noise = [
+  '* 99999999999999999999 EXISTS',
+  '* SEARCH 0 -1 1e400 18446744073709551616 abc',
+  '* 1 FETCH (UID 4294967296 RFC822.SIZE NIL INTERNALDATE "never" FLAGS NIL)',
+  '* 1 FETCH (((((((((((((((((((((((',
+  '* BAD [ALERT] \u0000\u001b[2J',
+  '* LIST (\\Noselect) NIL {3}\r\n\xff\xfe\xfd',
+  '+ ready for nothing',
+  'A1 OK who asked',
+  '* BYE',
+];
+test.each(
+  noise,
+)('a server that sends %j everywhere neither ends the process nor loses mail', async (line) => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', mail('one'));
+  let left = 12;
+  server.script = ({ session }) => {
+    if (left-- > 0) session.send(line);
+    return false;
+  };
+  await harness.watch();
+  await harness.survive();
+  await harness.until(() => intake.published.length === 1);
 });
