@@ -93,10 +93,28 @@ export function fileNameOf(fields: readonly Field[], hints: readonly string[], w
     const header = structured(firstField(fields, key));
     const value = header?.params[parameter];
     if (!header || !value) continue;
-    const name = header.decodedParams.includes(parameter) ? value : decodedText(value, hints, warn);
+    const name = header.decodedParams.includes(parameter)
+      ? percentDecoded(value, firstField(fields, key), parameter)
+      : decodedText(value, hints, warn);
     if (name.trim() !== '') return name.trim();
   }
   return null;
+}
+
+/**
+ * RFC 2231 §4 wants `charset'language'` before percent-encoded text. Senders forget it, and libmime then
+ * leaves the text encoded; it is UTF-8 or nothing.
+ */
+function percentDecoded(value: string, field: Field | undefined, parameter: string): string {
+  const raw = field?.raw.toString('latin1', 0, MAX_STRUCTURED) ?? '';
+  const bare = new RegExp(`[;\\s]${parameter}\\*(?:0\\*)?=[^';]*(?:;|$)`, 'i').test(raw);
+  if (!bare || !/%[0-9a-f]{2}/i.test(value)) return value;
+  try {
+    return decodeURIComponent(value);
+  } catch (error) {
+    if (error instanceof URIError) return value;
+    throw error;
+  }
 }
 
 /** libmime's reader of `value; parameter=…` with our character sets in RFC 2231 and encoded words. */

@@ -123,7 +123,7 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     state.cancelIdle = () => undefined;
     if (!parser.ready || parser.load > 0) return;
     state.cancelIdle = clock.after(IDLE, () => {
-      if (parser.load === 0 && general().length > 1) void parser.end();
+      if (parser.load === 0 && general().filter((one) => one.ready).length > 1) void parser.end();
     });
   }
 

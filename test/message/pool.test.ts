@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { type ParserPool, type ParserPoolOptions, startParsers } from '../../src/message/pool.ts';
+import { createManualClock } from '../clock.ts';
 
 const entry = new URL('./poison-parser.mjs', import.meta.url);
 let directory: string;
@@ -87,12 +88,32 @@ test('one attempt, where only one is wanted', async () => {
   await expect(order(parsers, `bad ${mark('tried')}`)).rejects.toMatchObject({ code: 'PARSE_FAILED' });
 });
 
-test('an endless parser is ended when its time is over', async () => {
-  const parsers = pool({ parseSeconds: 5, clock: turnedClock((milliseconds) => milliseconds === 5000) });
-  const [outcome, other] = await Promise.allSettled([order(parsers, 'loop'), order(parsers, 'loop-not')]);
-  expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'PARSE_TIMED_OUT' } });
-  // Its own time is over at once as well, but it was answered before, or tried until it was.
-  expect(['fulfilled', 'rejected']).toContain(other.status);
+test('an endless parser is ended when its time is over; what waited behind it is answered', async () => {
+  const clock = createManualClock();
+  const parsers = pool({ size: 1, parseSeconds: 5, clock });
+  const endless = order(parsers, 'loop');
+  const outcome = expect(endless).rejects.toMatchObject({ code: 'PARSE_TIMED_OUT' });
+  const behind = order(parsers, 'behind');
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    while (!clock.timers().includes(5000)) await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(5000);
+    await expect(behind).resolves.toMatchObject({ order: 'behind' });
+  }
+  await outcome;
+});
+
+test('processes beyond the warm one end when they have been idle', async () => {
+  const clock = createManualClock();
+  const parsers = pool({ size: 2, clock });
+  const pids = new Set<number>();
+  while (pids.size < 2) {
+    const answers = await Promise.all([order(parsers, 'a'), order(parsers, 'b'), order(parsers, 'c')]);
+    for (const { pid } of answers) pids.add(pid);
+  }
+  clock.advance(30_000);
+  const isAlive = (pid: number) => existsSync(`/proc/${pid}/exe`);
+  while ([...pids].filter(isAlive).length > 1) await new Promise((resolve) => setImmediate(resolve));
+  expect(pids.has((await order(parsers, 'd')).pid)).toBe(true);
 });
 
 test('Buffers beyond the memory limit end the process', async () => {
