@@ -271,6 +271,35 @@ test('staged files that somebody removed are fetched again, not taken for publis
   expect(published(place)).toEqual([`${DAY}/INBOX-1700000000-1.json`, `${DAY}/INBOX-1700000000-1/1-a.txt`]);
 });
 
+test.each([
+  '.json',
+  '.eml',
+  '',
+])('staged files (%j) removed after the commit are not taken for published', (ending) => {
+  const place = makePlace();
+  let remove: string | null = null;
+  const service = open(
+    place,
+    watched(
+      () => undefined,
+      ({ name }) => {
+        if (name !== 'commit' || remove === null) return;
+        rmSync(remove, { recursive: true });
+        remove = null;
+      },
+    ),
+  );
+  const epoch = epochOf(service);
+  const parts = { attachments: true, source: true };
+  const arrival = staged(place, service, epoch, 1, parts);
+  const { target } = arrival.item as { target: { stem: string } };
+  remove = join(service.run.directory, target.stem + ending);
+  expect(hand(service, arrival)).toEqual(['STAGED_MISSING']);
+  expect(published(place)).toEqual([]);
+  expect(hand(service, staged(place, service, epoch, 1, parts))).toEqual([null]);
+  expect(published(place)).toHaveLength(3);
+});
+
 test('attachments that are moved away before their JSON is there: it waits, and comes whole', () => {
   const place = makePlace();
   let rotated = false;
@@ -381,6 +410,38 @@ test.each([
   expect(published(place)).toHaveLength(3);
   service.stop();
   expect(staging(place)).toEqual([]);
+});
+
+test.each([
+  ['attachments', 1, 0],
+  ['the document', 2, 1],
+])('a target directory that cannot be synced after %s: no answer, no mark, and no second document', (_, failAt, visible) => {
+  const place = makePlace();
+  let armed = false;
+  let syncs = 0;
+  const service = open(
+    place,
+    watched(({ name, paths }) => {
+      if (!armed || name !== 'syncDirectory' || !paths[0]?.endsWith(DAY)) return;
+      syncs += 1;
+      if (syncs === failAt) throw systemError('EIO');
+    }),
+  );
+  const epoch = epochOf(service);
+  const deliver = () => hand(service, staged(place, service, epoch, 1, { attachments: true }));
+  hand(service, staged(place, service, epoch, 9));
+  armed = true;
+  expect(deliver()).toEqual(['STORAGE_FAILED']);
+  const documents = () => published(place).filter((path) => path.endsWith('-1.json'));
+  expect(documents()).toHaveLength(visible);
+  service.flush();
+  expect(service.calls.handled(epoch.id, 1, 5, { messageBytes: 1, retryUnfetchable: false })).toEqual([]);
+  // A consumer may take it meanwhile.
+  rmSync(join(place.storage, DAY, 'INBOX-1700000000-1.json'), { force: true });
+  expect(deliver()).toEqual([null]);
+  expect(documents()).toHaveLength(1 - visible);
+  service.flush();
+  expect(service.calls.handled(epoch.id, 1, 5, { messageBytes: 1, retryUnfetchable: false })).toEqual([1]);
 });
 
 test('one mailbox whose directory cannot be written holds no other', () => {
