@@ -125,7 +125,7 @@ test('list filters, and tells each message in a line of JSON', async () => {
     size: truth!.size,
     sha256: truth!.sha256,
     path: expect.stringContaining(`support/2026/10/03/${row!.id}.json`),
-    receivedAt: '2026-10-03T10:00:00Z',
+    receivedAt: expect.stringMatching(/^2026-10-03T10:00:00(\.000)?Z$/),
     publishedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
     reason: null,
   });
@@ -307,7 +307,11 @@ test.each([
   const { user, place } = setUp();
   await using _place = place;
   await place.command(['once']);
-  for (let index = 0; index < 120; index++) await server.append(user, 'INBOX', message(`old${index}`));
+  // Restored from a backup, as it seems: older than the change, but never seen.
+  const date = new Date('2026-10-01T10:00:00Z');
+  for (let index = 0; index < 120; index++) {
+    await server.append(user, 'INBOX', message(`old${index}`), { date });
+  }
   await server.changeUidValidity(user, 'INBOX');
 
   const daemon = place.start();
@@ -321,15 +325,11 @@ test.each([
   expect(subjects(place)).toEqual([]);
 
   expect(await place.command(['adopt', 'support/INBOX', decision, '--yes'])).toMatchObject({ status: 0 });
-  await daemon.until(
-    'the mailbox to go on',
-    () => place.mailboxes()?.every(({ state }) => state === 'idle'),
-    60_000,
-  );
-  await server.append(user, 'INBOX', message('new'));
-  await daemon.until('the new message', () => subjects(place).includes('new'));
-  expect(subjects(place)).toEqual(['new', ...expected]);
+  // A running daemon looks once a minute; a start looks at once.
   expect(await daemon.stop()).toBe(0);
+  await server.append(user, 'INBOX', message('new'));
+  expect(await place.command(['once'])).toMatchObject({ status: 0 });
+  expect(subjects(place)).toEqual(['new', ...expected]);
 });
 
 test('a folder made anew under the same UIDVALIDITY: its mail comes, none twice', async () => {
@@ -389,8 +389,8 @@ test("a message's files carry the configured modes", async () => {
   expect(statSync(join(place.storage, 'support')).mode & 0o7777).toBe(0o2750);
 });
 
-test("a stranger's file where a document belongs is left as it is, and the mailbox holds", async () => {
-  const { user, place } = setUp();
+test("a stranger's file where a document belongs is left as it is, and reported until it is gone", async () => {
+  const { user, place } = setUp({}, { reconcileEvery: '1s' });
   await using _place = place;
   await server.append(user, 'INBOX', message('one'), { date: new Date('2026-10-01T10:00:00Z') });
   const { uidValidity } = await server.status(user, 'INBOX');
@@ -400,8 +400,8 @@ test("a stranger's file where a document belongs is left as it is, and the mailb
   writeFileSync(file, 'mine');
 
   const daemon = place.start();
-  await daemon.until('the mailbox to hold', () =>
-    place.mailboxes()?.some(({ reason }) => reason?.includes(file)),
+  await daemon.until('the report', () =>
+    place.mailboxes()?.some(({ healthy, reason }) => !healthy && reason?.includes(file)),
   );
   expect(readFileSync(file, 'utf8')).toBe('mine');
   rmSync(file);

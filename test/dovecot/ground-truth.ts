@@ -63,7 +63,8 @@ export function expectListed(consumed: Consumed[], listed: ListedMessage[], stor
   const seen = consumed.map(({ document, path }) =>
     [uidKey(document), document.id, document.messageId, path].join(' '),
   );
-  expect(told.sort()).toEqual(seen.sort());
+  expect(difference(seen, told), 'seen, but not listed').toEqual([]);
+  expect(difference(told, seen), 'listed, but not seen').toEqual([]);
 }
 
 /** What the messages say is what was sent: subject, and every attachment byte by byte. */
