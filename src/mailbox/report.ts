@@ -118,7 +118,7 @@ export function createReporter(
         log.info('recovered', { milliseconds: Math.round(clock.monotonic() - troubleAt) });
       troubleAt = null;
       if (found !== null && found.message !== fault)
-        log.warn('after_failed', { code: found.code, reason: found.message });
+        log.warn('mailbox_fault', { code: found.code, reason: found.message });
       fault = found?.message ?? null;
       change({ state: 'syncing', healthy: found === null, reason: fault });
     },
