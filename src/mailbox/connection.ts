@@ -257,7 +257,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   async function confirmed(name: string, work: () => Promise<unknown>): Promise<void> {
     refusal = undefined;
     await operation(name, async () => {
-      if (!(await work())) throw refusal ?? { code: 'NoConnection', message: `${name} was not carried out` };
+      if (!(await work()))
+        throw (
+          refusal ?? { code: 'NoConnection', message: `the connection ended before ${name} was confirmed` }
+        );
     });
   }
 
@@ -267,7 +270,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       const found = await client.search(criteria, { uid: true });
       // Neither false (refused) nor undefined (closed) means "no mail".
       if (!Array.isArray(found))
-        throw refusal ?? { code: 'NoConnection', message: 'SEARCH was not carried out' };
+        throw refusal ?? { code: 'NoConnection', message: 'the connection ended before SEARCH was answered' };
       return found;
     });
   }

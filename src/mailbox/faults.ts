@@ -101,7 +101,8 @@ export function conceal(text: string, secrets: string[]): string {
   const clean = secrets
     .filter((secret) => secret !== '')
     .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);
-  return printable(clean);
+  // Servers end sentences; ours go on with a colon.
+  return printable(clean.trim().replace(/\.$/, ''));
 }
 
 interface Classified {
@@ -178,7 +179,8 @@ function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
       detail: 'the server closed the connection before it was ready',
       remedy: 'check that `security` fits `port`: 993 is tls, 143 is starttls',
     };
-  return { code: 'CONNECTION_LOST', detail: code === '' ? words : `${words} (${code})` };
+  const ownWords = code === '' || code === 'NoConnection' || code === 'EConnectionClosed';
+  return { code: 'CONNECTION_LOST', detail: ownWords ? words : `${words} (${code})` };
 }
 
 function refusedLogin(words: string, responseCode: string, host: string): Classified {
