@@ -65,9 +65,9 @@ async function watch(rig: Rig, limits: { parseSeconds: number; parseMemoryMb: nu
 }
 
 test.each([
-  ['loop', 'PARSE_TIMED_OUT', { parseSeconds: 1, parseMemoryMb: 512 }],
+  ['loop', 'PARSE_TIMED_OUT', { parseSeconds: 0.5, parseMemoryMb: 512 }],
   ['heap', 'PARSE_MEMORY', { parseSeconds: 60, parseMemoryMb: 128 }],
-  ['regexp', 'PARSE_(MEMORY|TIMED_OUT)', { parseSeconds: 1, parseMemoryMb: 256 }],
+  ['regexp', 'PARSE_(MEMORY|TIMED_OUT)', { parseSeconds: 0.5, parseMemoryMb: 256 }],
   ['exit', 'PARSER_DIED', { parseSeconds: 60, parseMemoryMb: 512 }],
   ['abort', 'PARSER_DIED', { parseSeconds: 60, parseMemoryMb: 512 }],
   ['throw', 'PARSER_DIED', { parseSeconds: 60, parseMemoryMb: 512 }],
