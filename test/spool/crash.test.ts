@@ -1,5 +1,13 @@
 /** Proves: whatever instruction a crash hits, each message is published exactly once and nothing stays in staging. */
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -158,6 +166,26 @@ test('a crash while settling, after a crash, ends in the same state too', () => 
     live(place, 1 + ((first * 7) % steps), ignore);
     live(place, Number.POSITIVE_INFINITY, ignore);
     expect(endState(place), `crash at operation ${first}, then at ${1 + ((first * 7) % steps)}`).toEqual(end);
+  }
+}, 60_000);
+
+test("a crash at any operation while a message is taken back from a stranger's file loses nothing", () => {
+  const { steps, end } = undisturbed();
+  const json = 'support/2026/11/20/INBOX-1700000000-3.json';
+  for (let crashAt = 1; crashAt <= steps; crashAt++) {
+    const place = emptyPlace();
+    // The first life ends between message 3's attachments and its JSON; then a stranger takes its place.
+    let before = 0;
+    live(place, Number.POSITIVE_INFINITY, ({ name, paths }) => {
+      before += 1;
+      if (name === 'rename' && paths[1]?.endsWith('-3.eml')) throw new Crash();
+    });
+    expect(before).toBeLessThan(steps);
+    writeFileSync(join(place.storage, json), 'not ours');
+    live(place, crashAt, ignore);
+    rmSync(join(place.storage, json));
+    live(place, Number.POSITIVE_INFINITY, ignore);
+    expect(endState(place), `crash at operation ${crashAt}`).toEqual(end);
   }
 }, 60_000);
 
