@@ -26,8 +26,12 @@ const SAMPLE = [
 
 const send = (reply: Reply) => process.send?.(reply);
 
+/** From this size on, bytes, what the messages before and the channel left behind would count against this one. */
+const LARGE = 8 * 1024 * 1024;
+
 function run({ number, job }: Request): void {
   send({ kind: 'started', number });
+  if (!(job.source instanceof Uint8Array) || job.source.length >= LARGE) globalThis.gc?.();
   try {
     send({ kind: 'done', number, result: isStageJob(job) ? stageMessage(job) : parseDocument(job, umask) });
   } catch (thrown) {

@@ -38,6 +38,7 @@ function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
       ? []
       : [...new Set([writable, real(writable)])].map((path) => `--allow-fs-write=${path}`)),
     `--max-old-space-size=${heapMb}`,
+    '--expose-gc',
   ];
 }
 
