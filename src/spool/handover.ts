@@ -169,9 +169,7 @@ export function openHandover(
   }
 
   function hand(arrivals: Arrival[], riding: () => void) {
-    const all = arrivals.map(coming);
-    const again = repeated(all);
-    const batch = all.filter((one) => !again.has(one));
+    const batch = arrivals.map(coming);
     const going = () => batch.filter((one) => one.answer === undefined);
     const refuse = (one: Coming, error: MailwatchdError) => {
       discard(one.row);
@@ -212,21 +210,19 @@ export function openHandover(
       });
     } catch (error) {
       if (!(error instanceof MailwatchdError)) throw error;
-      for (const one of again) refuse(one, error);
       for (const one of going()) orphans.push(one.row);
-      return { answers: all.map((one) => one.answer ?? error), ledger: error };
+      return { answers: batch.map((one) => one.answer ?? error), ledger: error };
     }
 
     const failed = publishAll(fresh.map(({ pending }) => pending));
     for (const { one, pending } of fresh) one.answer = failed.get(pending) ?? null;
-    // What was handled before, and is only staged once more: nothing is to be published.
+    // What was handled before, in this very batch perhaps, and is only staged once more.
     for (const one of going()) {
       discard(one.row);
-      one.answer = null;
+      one.answer = fresh.find((other) => isSame(other.one.row, one.row))?.one.answer ?? null;
     }
-    for (const one of again) one.answer = hand([one.arrival], () => undefined).answers[0] ?? null;
-    for (const one of all) if (one.answer instanceof MailwatchdError) release(one.row);
-    return { answers: all.map((one) => one.answer ?? null), ledger: null };
+    for (const one of batch) if (one.answer instanceof MailwatchdError) release(one.row);
+    return { answers: batch.map((one) => one.answer ?? null), ledger: null };
   }
 
   function release(key: Key): void {
@@ -282,17 +278,8 @@ function stage(ledger: Ledger, { arrival, facts, row }: Coming, now: number): st
   return known?.state === 'quarantined' && row.kind === 'document' ? arrival.item.identity.id : null;
 }
 
-/** Arrivals of a message that comes earlier in the same batch: they are handed over after it. */
-function repeated(all: Coming[]): Set<Coming> {
-  const first = new Map<string, Coming>();
-  const key = ({ epoch, uid }: Key) => `${epoch} ${uid}`;
-  return new Set(
-    all.filter((one) => {
-      if (first.has(key(one.row))) return true;
-      first.set(key(one.row), one);
-      return false;
-    }),
-  );
+function isSame(one: Key, other: Key): boolean {
+  return one.epoch === other.epoch && one.uid === other.uid;
 }
 
 /** A staged file or directory that is not there was removed by somebody. */

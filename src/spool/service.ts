@@ -120,7 +120,6 @@ function beginRun(ledger: Ledger, id: string): boolean {
   return ledger.transaction(() => {
     const unclean = getSetting(ledger, 'run.clean') === 'no';
     if (unclean) countDeaths(ledger);
-    else endAlone(ledger);
     putSetting(ledger, 'run.id', id);
     putSetting(ledger, 'run.clean', 'no');
     return unclean;

@@ -175,6 +175,20 @@ test('a message that comes again, in the same batch, a later one or a later run,
   expect(tree(second.run.directory)).toEqual({});
 });
 
+test('a message that comes twice in a batch gets one answer, also where it is a refusal', () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const stranger = join(place.storage, DAY, 'INBOX-1700000000-1.json');
+  mkdirSync(dirname(stranger), { recursive: true });
+  writeFileSync(stranger, 'not ours');
+  const twice = () => hand(service, staged(place, service, epoch, 1), staged(place, service, epoch, 1));
+  expect(twice()).toEqual(['FILE_EXISTS', 'FILE_EXISTS']);
+  rmSync(stranger);
+  expect(twice()).toEqual([null, null]);
+  expect(tree(service.run.directory)).toEqual({});
+});
+
 test('handled tells what is published at once, though its mark is not committed', () => {
   const place = makePlace();
   const service = open(place);
@@ -371,7 +385,9 @@ test('only what looks like a run of ours is removed from .staging', () => {
   const abandoned = join(place.storage, '.staging', '20251120T100002Z-0123abcd');
   for (const directory of [foreign, abandoned]) mkdirSync(directory);
   writeFileSync(join(abandoned, 'support~INBOX-1-1.1.json'), '{}');
-  open(place).stop();
+  const service = open(place);
+  expect(staging(place).toSorted()).toEqual([service.run.id, 'lost+found']);
+  service.stop();
   expect(staging(place)).toEqual(['lost+found']);
 });
 
