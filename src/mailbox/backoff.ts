@@ -9,8 +9,8 @@ const LATER = { first: 30_000, last: 15 * 60_000 };
 const LEAST_MS = 500;
 
 /**
- * Milliseconds to wait after the `failures`-th failure in a row (1 or more). `random` is in [0, 1). The
- * formula of p-retry with `randomize`, but on the injected clock.
+ * Milliseconds to wait after the `failures`-th failure in a row (1 or more). `random` is in [0, 1). Full
+ * jitter; p-retry runs the loop (`watcher.ts`), but its own delays cannot follow an injected clock.
  */
 export function backoff(failures: number, retry: Retry, random: number): number {
   const { first, last } = retry === 'soon' ? SOON : LATER;

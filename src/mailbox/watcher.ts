@@ -1,4 +1,5 @@
 /** One mailbox folder's loop: connect → open → catch up → wait → catch up …; whatever ends the wait, the same catch-up follows. */
+import pRetry from 'p-retry';
 import { type Clock, sleep } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
@@ -79,24 +80,37 @@ export function watchMailbox(options: WatchOptions): Watcher {
     takeNudge();
   };
 
+  /** Tries for ever; how long to wait in between tells the table of errors, on our clock. */
   async function run(): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await connected(watch);
-        if (mode === 'once') return;
-      } catch (thrown) {
-        if (signal.aborted) return;
-        const error =
-          thrown instanceof Held ? thrown.error : toMailwatchdError(thrown, 'INTERNAL', { where });
-        // A narrowed FETCH is progress: the next try asks for something else.
-        failures = memory.narrowed ? 1 : failures + 1;
-        memory.narrowed = false;
-        reporter.failed(error, failures);
-        const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
-        if (mode === 'once' && lasting) throw error;
-        await pause(backoff(failures, error.retry, random()));
-      }
+    try {
+      await pRetry(attempt, {
+        retries: Number.POSITIVE_INFINITY,
+        // p-retry's own delay, on the system's clock, belongs to counted retries only.
+        shouldConsumeRetry: () => false,
+        onFailedAttempt: ({ error }) => failed(error as MailwatchdError),
+        signal,
+      });
+    } catch (error) {
+      if (!signal.aborted) throw error;
     }
+  }
+
+  async function attempt(): Promise<void> {
+    try {
+      await connected(watch);
+    } catch (thrown) {
+      throw thrown instanceof Held ? thrown.error : toMailwatchdError(thrown, 'INTERNAL', { where });
+    }
+  }
+
+  async function failed(error: MailwatchdError): Promise<void> {
+    // A narrowed FETCH is progress: the next try asks for something else.
+    failures = memory.narrowed ? 1 : failures + 1;
+    memory.narrowed = false;
+    reporter.failed(error, failures);
+    const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
+    if (mode === 'once' && lasting) throw error;
+    await pause(backoff(failures, error.retry, random()));
   }
 
   async function connected(work: (connection: Connection) => Promise<void>): Promise<void> {
