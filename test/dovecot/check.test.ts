@@ -75,7 +75,7 @@ describe('a fault of the server', () => {
       () => overTls(plain, { port: plain.imapPort, security: 'starttls' }),
     ],
     ['a wrong password', /AUTH_FAILED/, () => accountOn(plain, 'support', 'ann', 'a-wrong-one')],
-    ['an unknown issuer, with its fingerprint', /TLS_UNKNOWN_ISSUER/, () => overTls(tls, { ca: null })],
+    ['an unknown issuer', /TLS_UNKNOWN_ISSUER/, () => overTls(tls, { ca: null })],
     [
       'a missing folder, with the nearest one',
       /FOLDER_MISSING.*Rechnungen/s,
@@ -88,9 +88,15 @@ describe('a fault of the server', () => {
     expect(status).toBe(1);
   });
 
-  test('an unknown issuer is told by its fingerprint', async () => {
-    const { said } = await check(overTls(tls, { ca: null }));
+  test('an unknown issuer is told by its fingerprint, where the server sends its certificate', async () => {
+    await using server = await startDovecot({ users: USERS, certificate: certificates.chain });
+    const { said } = await check(overTls(server, { ca: null }));
     expect(said).toContain(certificates.fingerprint(certificates.ca));
+  });
+
+  test("else by the fingerprint of the server's own certificate", async () => {
+    const { said } = await check(overTls(tls, { ca: null }));
+    expect(said).toContain(certificates.fingerprint(certificates.valid.certificate));
   });
 
   const badCertificates: [string, RegExp, () => CertificateFiles][] = [

@@ -16,6 +16,8 @@ export interface Certificates extends Disposable {
   ca: string;
   /** For `localhost` and 127.0.0.0/8's first two addresses, valid today. */
   valid: CertificateFiles;
+  /** `valid` with its issuer's certificate behind it, as servers are told to send it. */
+  chain: CertificateFiles;
   /** As `valid`, but its last day was in 2021. */
   expired: CertificateFiles;
   /** Valid today, for `mail.elsewhere.example`. */
@@ -38,9 +40,16 @@ export function createCertificates(): Certificates {
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-certificates-'));
   const ours = createAuthority(join(directory, 'ours'), 'mailwatchd test authority');
   const other = createAuthority(join(directory, 'other'), 'some other authority');
+  const valid = issue(ours, 'valid', LOOPBACK, FAR_AHEAD);
+  const chain = { ...valid, certificate: join(directory, 'chain.pem') };
+  writeFileSync(
+    chain.certificate,
+    [valid.certificate, ours.certificate].map((file) => readFileSync(file)).join(''),
+  );
   return {
     ca: ours.certificate,
-    valid: issue(ours, 'valid', LOOPBACK, FAR_AHEAD),
+    valid,
+    chain,
     expired: issue(ours, 'expired', LOOPBACK, LONG_EXPIRED),
     wrongHost: issue(ours, 'wrong-host', 'DNS:mail.elsewhere.example', FAR_AHEAD),
     otherIssuer: issue(other, 'other-issuer', LOOPBACK, FAR_AHEAD),
