@@ -32,12 +32,18 @@ export interface DaemonOptions {
   onReport?: (report: MailboxReport) => void;
 }
 
+/** A mailbox that could not catch up, `account/folder`, and why. */
+export interface Failure {
+  mailbox: string;
+  error: MailwatchdError;
+}
+
 export interface Daemon {
   /**
    * `once`: resolves when every mailbox has ended, with what stopped those that could not catch up.
    * `run`: resolves after `stop`. Rejects with what the daemon cannot go on without.
    */
-  finished: Promise<MailwatchdError[]>;
+  finished: Promise<Failure[]>;
   /** Takes over another configuration: mailboxes that did not change are not disturbed. */
   reload(config: Config): Promise<void>;
   /** Stops fetching, finishes what is in flight within 5 s, logs out, releases everything. Idempotent. */
@@ -60,7 +66,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const watched = new Map<string, Watched>();
   const quarantined = new Map<string, number>();
   const stopping = new AbortController();
-  const finished = Promise.withResolvers<MailwatchdError[]>();
+  const finished = Promise.withResolvers<Failure[]>();
   const releases = new AsyncDisposableStack();
 
   const engine = await openEngine({
@@ -183,9 +189,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     for (const folder of account.folders) await start(account, folder);
   }
   if (mode === 'once') {
-    void Promise.all(
-      [...watched.values()].map(({ watcher }) => watcher.done.then(() => null, toFailure)),
-    ).then((failures) => finished.resolve(failures.filter((failure) => failure !== null)));
+    const failures: Failure[] = [];
+    const ended = [...watched].map(([mailbox, { watcher }]) =>
+      watcher.done.catch((error) => failures.push({ mailbox, error: toMailwatchdError(error, 'INTERNAL') })),
+    );
+    void Promise.all(ended).then(() => finished.resolve(failures));
   } else {
     engine.spool.onReplayRequested(serve);
     serve();
@@ -226,5 +234,3 @@ const statusOf = (report: MailboxReport) => ({
   lastHeardAt: report.lastHeardAt === null ? null : isoTime(report.lastHeardAt),
   lastPublishedAt: report.lastPublishedAt === null ? null : isoTime(report.lastPublishedAt),
 });
-
-const toFailure = (error: unknown) => toMailwatchdError(error, 'INTERNAL');

@@ -45,7 +45,7 @@ test('imports point downwards', () => {
 });
 
 test.each([
-  ['imapflow', 'mailbox/connection.ts'],
+  ['imapflow', 'mailbox/imapflow.ts'],
   ['mailparser', 'message/mailparser.ts'],
   ['winston', 'logging.ts'],
   ['convict', 'config/schema.ts'],

@@ -127,11 +127,18 @@ test('a replay that was asked for while the daemon runs is served by it', async 
 
 test('once: catches up and ends; a mailbox that cannot is named, the others are done', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
-  using rig = await makeRig(server.port, [{}, { name: 'other', password: { plain: new Secret('wrong') } }]);
+  using rig = await makeRig(server.port, [
+    {},
+    { name: 'other', password: { plain: new Secret('wrong') } },
+    { name: 'third', folders: ['Inbux'] },
+  ]);
   server.deliver(mail('one'));
   server.deliver(mail('two'));
   const daemon = await start(rig.config, listeningLog(), 'once');
-  expect(await daemon.finished).toMatchObject([{ code: 'AUTH_FAILED' }]);
+  expect(await daemon.finished).toMatchObject([
+    { mailbox: 'other/INBOX', error: { code: 'AUTH_FAILED' } },
+    { mailbox: 'third/Inbux', error: { code: 'FOLDER_MISSING', remedy: 'did you mean "INBOX"?' } },
+  ]);
   await daemon.stop();
   expect(rig.documents().size).toBe(2);
 });

@@ -3,6 +3,7 @@ import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { startDaemon } from '../daemon.ts';
 import { EXIT, MailwatchdError } from '../errors.ts';
+import { printable } from '../escape.ts';
 import { openLog } from '../logging.ts';
 import { handleSignals } from '../supervision/signals.ts';
 import type { Invocation } from './invocation.ts';
@@ -39,7 +40,9 @@ export async function once({ configFile, environment, version, stderr }: Invocat
       const failures = await daemon.finished;
       progress.stop();
       if (failures.length === 0) return EXIT.OK;
-      for (const failure of failures) stderr.write(`mailwatchd: ${failure.code}: ${failure.message}\n`);
+      for (const { mailbox, error } of failures) {
+        stderr.write(`mailwatchd: ${error.code}: ${printable(mailbox)}: ${printable(error.message)}\n`);
+      }
       throw new MailwatchdError('CHECK_FAILED', {
         detail: `${failures.length} of ${counts.size} mailboxes could not catch up`,
         remedy: 'the lines above say why',

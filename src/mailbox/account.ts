@@ -5,7 +5,8 @@ import { MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
 import type { Start } from '../model.ts';
 import type { AfterActions } from './after.ts';
-import { type Connection, connect, type ServerSettings, Stopped } from './connection.ts';
+import { type Connection, type ServerSettings, Stopped } from './connection.ts';
+import { connect } from './imapflow.ts';
 
 /** What mailbox/ needs of an account's configuration. */
 export interface AccountSettings extends ServerSettings {

@@ -1,0 +1,474 @@
+/** The connection on imapflow, and the only file that knows it: every operation ends, well or with an error. */
+import { getCACertificates } from 'node:tls';
+import { type FetchMessageObject, ImapFlow } from 'imapflow';
+import { MailwatchdError } from '../errors.ts';
+import { printable } from '../escape.ts';
+import type { MessageMetadata } from '../model.ts';
+import { untrustedIssuer } from './certificate.ts';
+import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
+import { type FaultContext, fault } from './faults.ts';
+import { type Folder, findFolder, nearestFolder } from './folders.ts';
+import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
+
+/** A silent operation is looked at so many times before it is given up. */
+const LOOKS_PER_DEADLINE = 4;
+/** One metadata FETCH: its sequence set stays below the 8,000 octets that servers must take (RFC 7162 §4). */
+const METADATA_SLICE = 512;
+/** A LIST or SEARCH line; 50,000 UIDs are 550 KB. */
+const MAX_LINE_BYTES = 8 * 1024 * 1024;
+/** Rows of FETCH and lines of LIST have tens of tokens; a SEARCH answer is not counted. */
+const MAX_RESPONSE_TOKENS = 100_000;
+/** A stop does not wait longer for a server's goodbye. */
+const LOGOUT_MS = 2_000;
+/** An IDLE that the server ends sooner is no IDLE: polling does not become a storm. */
+const SHORTEST_IDLE_MS = 10_000;
+/** imapflow's own watchdogs are set out of reach (setTimeout's limit): ours use the injected clock. */
+const NEVER_MS = 2 ** 31 - 1;
+
+/** Connects, protects and logs in within one `operationMs`. */
+export async function connect(options: ConnectOptions): Promise<Connection> {
+  const { clock, signal, operationMs, log } = options;
+  const begun = clock.monotonic();
+  const where = `${options.host}:${options.port}`;
+  const secrets = [
+    options.password,
+    Buffer.from(options.password).toString('base64'),
+    Buffer.from(`\0${options.user}\0${options.password}`).toString('base64'),
+  ];
+  /** What ended the connection, where that is known better than by the command that fails of it. */
+  let failure: MailwatchdError | undefined;
+  /** The server's last NO or BAD: some of imapflow's methods log it and return false. */
+  let refusal: unknown;
+  let closed = false;
+  let news = false;
+  let idleRefused = false;
+  let heardAt = clock.now();
+  const resolved = new Map<string, string>();
+  const wakers = new Set<() => void>();
+  const wake = () => {
+    for (const waker of [...wakers]) waker();
+  };
+
+  const client = new ImapFlow({
+    host: options.host,
+    port: options.port,
+    // `secure: false` alone falls back to clear text where STARTTLS was stripped.
+    secure: options.security === 'tls',
+    ...(options.security !== 'tls' && { doSTARTTLS: options.security === 'starttls' }),
+    tls: {
+      minVersion: 'TLSv1.2',
+      rejectUnauthorized: true,
+      // With `ca` an intermediate or the server's own certificate may be named as well as a root.
+      ...(options.ca !== null && {
+        ca: [...getCACertificates('default'), options.ca],
+        allowPartialTrustChain: true,
+      }),
+    },
+    auth: { user: options.user, pass: options.password },
+    disableAutoIdle: true,
+    // IMAP4rev1 is enough, and the simplest: no ESEARCH, no MODSEQ, no compression bombs.
+    disableAutoEnable: true,
+    disableCompression: true,
+    disableIMAP4rev2: true,
+    connectionTimeout: NEVER_MS,
+    greetingTimeout: NEVER_MS,
+    socketTimeout: NEVER_MS,
+    maxLineLength: MAX_LINE_BYTES,
+    maxLiteralSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + MAX_LINE_BYTES,
+    maxResponseSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + 2 * MAX_LINE_BYTES,
+    maxResponseTokens: MAX_RESPONSE_TOKENS,
+    // Empty: imapflow would tell its own.
+    clientInfo: { name: 'mailwatchd', version: '', vendor: '', 'support-url': '' },
+    logger: listeningLogger((entry) => {
+      if (isRefusal(entry.err)) refusal = entry.err;
+      // imapflow waits minutes for a throttled server with the reader stopped; backing off is the watcher's.
+      if (entry.msg === 'Throttling detected')
+        end(
+          new MailwatchdError('SERVER_UNAVAILABLE', { where, detail: 'the server throttles this account' }),
+        );
+    }),
+  });
+  const context = (): FaultContext => ({ where, host: options.host, bye: client.byeReason, secrets });
+
+  /** Closes with a reason that whatever runs will reject with. Deferred: imapflow may be in the middle of a step. */
+  function end(reason: MailwatchdError): void {
+    failure ??= reason;
+    queueMicrotask(() => client.close());
+  }
+
+  // Before connect() and for good: an 'error' without a listener ends the process.
+  client.on('error', (error) => {
+    failure ??= fault(error, context());
+  });
+  client.on('close', () => {
+    closed = true;
+    wake();
+  });
+  const onNews = () => {
+    news = true;
+    heardAt = clock.now();
+    wake();
+  };
+  client.on('exists', onNews);
+  client.on('expunge', onNews);
+
+  /**
+   * Runs one operation. It ends with the connection, with the stop signal, or after `operationMs` without
+   * a byte from the server.
+   */
+  async function operation<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    if (signal.aborted) throw new Stopped();
+    if (closed) throw failure ?? fault({ code: 'NoConnection', message: 'the connection ended' }, context());
+    let cancel: () => void = () => undefined;
+    let stop: () => void = () => undefined;
+    const interrupted = new Promise<never>((_, reject) => {
+      let received = client.stats().received;
+      let quiet = 0;
+      const step = operationMs / LOOKS_PER_DEADLINE;
+      const look = () => {
+        const now = client.stats().received;
+        quiet = now === received ? quiet + 1 : 0;
+        received = now;
+        if (quiet < LOOKS_PER_DEADLINE) {
+          cancel = clock.after(step, look);
+          return;
+        }
+        const seconds = Math.round(operationMs / 1000);
+        failure ??= new MailwatchdError('OPERATION_TIMED_OUT', {
+          where,
+          detail: `${name}: no byte for ${seconds} s`,
+        });
+        client.close();
+        reject(failure);
+      };
+      cancel = clock.after(step, look);
+      stop = () => {
+        client.close();
+        reject(new Stopped());
+      };
+      signal.addEventListener('abort', stop, { once: true });
+    });
+    const before = client.stats().received;
+    try {
+      return await Promise.race([work(), interrupted]);
+    } catch (error) {
+      if (error instanceof Stopped || error instanceof MailwatchdError) throw error;
+      throw failure ?? fault(error, context());
+    } finally {
+      cancel();
+      signal.removeEventListener('abort', stop);
+      if (client.stats().received !== before) heardAt = clock.now();
+    }
+  }
+
+  /** For methods that log a refusal and answer false or undefined: neither is success. */
+  async function confirmed(name: string, work: () => Promise<unknown>): Promise<void> {
+    refusal = undefined;
+    await operation(name, async () => {
+      if (!(await work()))
+        throw (
+          refusal ?? { code: 'NoConnection', message: `the connection ended before ${name} was confirmed` }
+        );
+    });
+  }
+
+  async function search(criteria: Parameters<ImapFlow['search']>[0]): Promise<number[]> {
+    refusal = undefined;
+    return operation('SEARCH', async () => {
+      const found = await client.search(criteria, { uid: true });
+      // Neither false (refused) nor undefined (closed) means "no mail".
+      if (!Array.isArray(found))
+        throw refusal ?? { code: 'NoConnection', message: 'the connection ended before SEARCH was answered' };
+      return found;
+    });
+  }
+
+  async function listFolders(): Promise<Folder[]> {
+    const listed = await operation('LIST', () => client.list());
+    return listed.map(({ path, delimiter, flags }) => ({
+      path,
+      delimiter: delimiter || '',
+      selectable: ![...flags].some((flag) => /^\\(noselect|nonexistent)$/i.test(flag)),
+    }));
+  }
+
+  async function resolveFolder(name: string): Promise<string> {
+    const known = resolved.get(name);
+    if (known !== undefined) return known;
+    const folders = await listFolders();
+    const path = findFolder(name, folders);
+    if (path !== null) {
+      resolved.set(name, path);
+      return path;
+    }
+    const near = nearestFolder(name, folders);
+    throw new MailwatchdError('FOLDER_MISSING', {
+      where,
+      detail: `there is no folder "${printable(name)}"`,
+      remedy:
+        near === null ? 'create it on the server or correct `folders`' : `did you mean "${printable(near)}"?`,
+    });
+  }
+
+  const connection: Connection = {
+    can: (capability) => client.capabilities.has(capability),
+
+    async select(name, { readOnly } = { readOnly: false }) {
+      // Servers differ in how they refuse a folder that is not there: LIST tells whether it is.
+      const open = (path: string, listed: boolean) =>
+        operation('SELECT', async () => {
+          try {
+            return await client.mailboxOpen(path, { readOnly });
+          } catch (error) {
+            if (!listed && isRefusal(error)) return null;
+            throw error;
+          }
+        });
+      const mailbox = (await open(name, false)) ?? (await open(await resolveFolder(name), true));
+      if (!mailbox) throw new MailwatchdError('SERVER_REFUSED', { where, detail: 'SELECT told nothing' });
+      if (!mailbox.uidValidity)
+        throw new MailwatchdError('SERVER_PROTOCOL', {
+          where,
+          detail: 'SELECT told no UIDVALIDITY (RFC 3501 §6.3.1)',
+        });
+      return {
+        path: mailbox.path,
+        uidValidity: String(mailbox.uidValidity),
+        uidNext: mailbox.uidNext ?? 0,
+        exists: mailbox.exists ?? 0,
+        readOnly: mailbox.readOnly === true,
+      };
+    },
+
+    listFolders,
+    resolveFolder,
+
+    async search(low, high, since) {
+      const found = await search({
+        uid: `${low}:${high ?? '*'}`,
+        ...(since !== undefined && { since: new Date(since) }),
+      });
+      // `n:*` names the last message even where n is past the end (RFC 3501 §6.4.8).
+      return found.filter((uid) => uid >= low && (high === null || uid <= high));
+    },
+
+    async existing(uids) {
+      const found = new Set(await search({ uid: sequenceSet(uids) }));
+      return uids.filter((uid) => found.has(uid));
+    },
+
+    async highestUid() {
+      const found = await operation('FETCH', () => client.fetchOne('*', { uid: true }));
+      return found ? found.uid : 0;
+    },
+
+    async metadata(uids, { messageId }) {
+      const rows = new Map<number, MessageMetadata>();
+      for (let from = 0; from < uids.length; from += METADATA_SLICE) {
+        const slice = uids.slice(from, from + METADATA_SLICE);
+        const wanted = new Set(slice);
+        const query = { uid: true, flags: true, internalDate: true, size: true };
+        await operation('FETCH', async () => {
+          const answers = client.fetch(
+            sequenceSet(slice),
+            messageId ? { ...query, headers: ['message-id'] } : query,
+            { uid: true },
+          );
+          for await (const row of answers) {
+            // A row may also be an unasked change of flags (RFC 3501 §7.4.2).
+            if (!wanted.has(row.uid) || (row.size === undefined && row.internalDate === undefined)) continue;
+            rows.set(row.uid, metadataOf(row, messageId, clock.now()));
+          }
+        });
+      }
+      return rows;
+    },
+
+    async fetchSources(uids, maxBytes, onMessage) {
+      const wanted = new Set(uids);
+      let bytes = 0;
+      await operation('FETCH', async () => {
+        for await (const row of client.fetch(sequenceSet(uids), { uid: true, source: true }, { uid: true })) {
+          if (closed || !Buffer.isBuffer(row.source) || !wanted.delete(row.uid)) continue;
+          bytes += row.source.length;
+          onMessage(row.uid, row.source);
+          if (bytes > maxBytes) {
+            end(
+              new MailwatchdError('SERVER_PROTOCOL', {
+                where,
+                detail: 'messages are larger than the sizes it told',
+              }),
+            );
+            return;
+          }
+        }
+      });
+      if (failure) throw failure;
+    },
+
+    fetchPart(uid, start, length) {
+      return operation('FETCH', async () => {
+        const row: (FetchMessageObject & { partialOrigins?: Map<string, number> }) | false =
+          await client.fetchOne(
+            String(uid),
+            { uid: true, source: { start, maxLength: length } },
+            { uid: true },
+          );
+        if (!row || row.uid !== uid) return null;
+        // An answer that belongs to another request (Apache James sends some late).
+        const origin = row.partialOrigins?.get('');
+        if (origin !== undefined && origin !== start) return null;
+        if (row.source) return row.source;
+        // NIL at the start is an answer without the message, past it the message's end.
+        return start === 0 ? null : Buffer.alloc(0);
+      });
+    },
+
+    addSeen: (uids) =>
+      confirmed('STORE', () =>
+        client.messageFlagsAdd(sequenceSet(uids), ['\\Seen'], { uid: true, silent: true }),
+      ),
+
+    async move(uids, path) {
+      // imapflow would copy and expunge, which removes what others have marked.
+      if (!client.capabilities.has('MOVE')) throw new MailwatchdError('MOVE_UNSUPPORTED', { where });
+      await confirmed('MOVE', () => client.messageMove(sequenceSet(uids), path, { uid: true }));
+    },
+
+    async deleteAndExpunge(uids) {
+      if (!client.capabilities.has('UIDPLUS')) throw new MailwatchdError('DELETE_UNSUPPORTED', { where });
+      await confirmed('EXPUNGE', () => client.messageDelete(sequenceSet(uids), { uid: true }));
+    },
+
+    noop: () => operation('NOOP', () => client.noop()),
+
+    canIdle: () => client.capabilities.has('IDLE') && !idleRefused,
+
+    wait(milliseconds, waitSignal) {
+      return new Promise((resolve) => {
+        if (news || closed || waitSignal.aborted) return resolve();
+        const done = () => {
+          cancel();
+          wakers.delete(done);
+          waitSignal.removeEventListener('abort', done);
+          resolve();
+        };
+        const cancel = clock.after(milliseconds, done);
+        wakers.add(done);
+        waitSignal.addEventListener('abort', done, { once: true });
+        if (!connection.canIdle()) return;
+        const started = clock.monotonic();
+        // Ended by the next command, which sends DONE; it resolves then, and finds nobody waiting.
+        client.idle().then(
+          (answer) => {
+            if (!wakers.has(done)) return;
+            if (Object.is(answer, false) || clock.monotonic() - started < SHORTEST_IDLE_MS)
+              idleRefused = true;
+            done();
+          },
+          () => done(),
+        );
+      });
+    },
+
+    hasNews: () => news,
+    takeNews: () => {
+      news = false;
+    },
+    heardAt: () => heardAt,
+
+    async logout() {
+      if (!closed) {
+        await new Promise<void>((resolve) => {
+          const cancel = clock.after(LOGOUT_MS, resolve);
+          const done = () => {
+            cancel();
+            resolve();
+          };
+          client.logout().then(done, done);
+        });
+      }
+      client.close();
+    },
+
+    close: () => client.close(),
+  };
+
+  const giveUp = clock.after(operationMs, () => {
+    const seconds = Math.round(operationMs / 1000);
+    failure ??= new MailwatchdError('OPERATION_TIMED_OUT', { where, detail: `no login within ${seconds} s` });
+    client.close();
+  });
+  const stop = () => client.close();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    if (signal.aborted) throw new Stopped();
+    await client.connect();
+  } catch (error) {
+    client.close();
+    if (signal.aborted) throw new Stopped();
+    throw await explained(failure ?? fault(error, context()));
+  } finally {
+    giveUp();
+    signal.removeEventListener('abort', stop);
+  }
+  log.debug('logged_in', { server: where });
+  return connection;
+
+  /** An unknown issuer is only useful with its fingerprint, which a second, anonymous handshake shows. */
+  async function explained(error: MailwatchdError): Promise<MailwatchdError> {
+    if (error.code !== 'TLS_UNKNOWN_ISSUER' || options.security === 'none') return error;
+    const { host, port, security } = options;
+    const timeout = Math.max(0, operationMs - (clock.monotonic() - begun));
+    const issuer = await untrustedIssuer({ host, port, security, timeout, clock });
+    if (issuer === null) return error;
+    return new MailwatchdError(error.code, {
+      where,
+      detail: `${error.detail}; ${printable(issuer)}`,
+      ...(error.remedy !== undefined && { remedy: error.remedy }),
+    });
+  }
+}
+
+function metadataOf(row: FetchMessageObject, messageId: boolean, now: number): MessageMetadata {
+  const date = new Date(row.internalDate ?? Number.NaN).getTime();
+  return {
+    uid: row.uid,
+    // Unknown counts as large, which is fetched in bounded pieces.
+    size: row.size ?? LARGE_MESSAGE_BYTES + 1,
+    // An unreadable INTERNALDATE must not make a message too old to be wanted.
+    internalDate: Number.isFinite(date) ? date : now,
+    flags: [...(row.flags ?? [])],
+    ...(messageId && { messageId: messageIdOf(row.headers) }),
+  };
+}
+
+/** The first Message-ID field's identifier, without angle brackets. */
+function messageIdOf(header: Buffer | undefined): string | null {
+  const field = /^message-id[ \t]*:((?:.|\r?\n[ \t])*)/im.exec(header?.toString('utf8') ?? '')?.[1];
+  if (field === undefined) return null;
+  const value = field.replace(/\r?\n[ \t]/g, ' ').trim();
+  const identifier = (/<([^<>]*)>/.exec(value)?.[1] ?? value).trim();
+  return identifier === '' ? null : identifier;
+}
+
+/** imapflow's logger: we listen for what its methods swallow, and print nothing of it. */
+function listeningLogger(onWarning: (entry: { err?: unknown; msg?: unknown }) => void) {
+  const ignore = () => undefined;
+  return {
+    // Keeps imapflow from composing entries that nobody reads.
+    isLevelEnabled: (level: string) => level === 'warn' || level === 'error',
+    trace: ignore,
+    debug: ignore,
+    info: ignore,
+    warn: onWarning,
+    error: ignore,
+    fatal: ignore,
+  };
+}
+
+const isRefusal = (error: unknown): boolean =>
+  typeof error === 'object' &&
+  error !== null &&
+  'responseStatus' in error &&
+  error.responseStatus !== undefined;
