@@ -31,7 +31,7 @@ export interface Files {
   makeDirectory(path: string, mode: number, gid: number): void;
   syncDirectory(path: string): void;
   syncFile(path: string): void;
-  /** Writes a new file with exactly this mode and syncs its content; EEXIST where there is one. */
+  /** Writes a new file with exactly this mode; EEXIST where there is one. Its content is durable after `syncFile`. */
   writeFile(path: string, content: Uint8Array, mode: number): void;
   /** A second name for a file, or a copy where the file system has no links. */
   link(from: string, to: string): void;
@@ -65,7 +65,6 @@ export const diskFiles: Files = {
     try {
       for (let at = 0; at < content.length; ) at += writeSync(file, content, at);
       fchmodSync(file, mode);
-      fsyncSync(file);
     } finally {
       closeSync(file);
     }

@@ -62,6 +62,7 @@ function finish(ledger: Ledger, storageDirectory: string, files: Files, id: stri
     if (readId(storageDirectory) !== id) {
       files.remove(fresh);
       files.writeFile(fresh, Buffer.from(`${id}\n`), 0o640);
+      files.syncFile(fresh);
       // A link, unlike a rename, fails where another daemon pairs the same directory this moment.
       if (getSetting(ledger, 'pairing.stage') === 'adopting') files.rename(fresh, path);
       else claim(files, fresh, path, storageDirectory, id);

@@ -34,12 +34,11 @@ export function stageQuarantine(
   const base = `${storage.runDirectory(run)}/${stem}`;
   const { fileMode } = storage.settings;
   if (item.source instanceof Uint8Array) storage.files.writeFile(`${base}.eml`, item.source, fileMode);
-  else {
-    storage.files.syncFile(item.source.file);
-    storage.files.rename(item.source.file, `${base}.eml`);
-  }
+  else storage.files.rename(item.source.file, `${base}.eml`);
+  storage.files.syncFile(`${base}.eml`);
   const text = `${JSON.stringify(errorRecord(item, now), null, 2)}\n`;
   storage.files.writeFile(`${base}.error`, Buffer.from(text), fileMode);
+  storage.files.syncFile(`${base}.error`);
 }
 
 function errorRecord({ identity, error, ...item }: QuarantineItem, now: number): Record<string, unknown> {

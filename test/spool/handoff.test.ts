@@ -100,7 +100,9 @@ test('a quarantined message is written, synced, committed and moved, its .error 
   const target = '.quarantine/support/INBOX-1700000000-9';
   expect(steps).toEqual([
     `writeFile RUN/${stem}.eml`,
+    `syncFile RUN/${stem}.eml`,
     `writeFile RUN/${stem}.error`,
+    `syncFile RUN/${stem}.error`,
     'syncDirectory RUN',
     'commit',
     'makeDirectory .quarantine/support',
@@ -111,6 +113,18 @@ test('a quarantined message is written, synced, committed and moved, its .error 
     `rename RUN/${stem}.error ${target}.error`,
     'syncDirectory .quarantine/support',
   ]);
+});
+
+test('a downloaded message is taken over and synced before it is committed', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  writeFileSync(join(service.run.directory, 'large.download'), 'downloaded');
+  steps.length = 0;
+  expect(
+    hand(service, poison(epoch, 9, { source: { file: join(service.run.directory, 'large.download') } })),
+  ).toEqual([null]);
+  const stem = 'RUN/support~INBOX-1700000000-9.1q';
+  expect(steps.slice(0, 2)).toEqual([`rename RUN/large.download ${stem}.eml`, `syncFile ${stem}.eml`]);
 });
 
 test('a batch costs one commit and one sync a directory, however many messages it holds', () => {

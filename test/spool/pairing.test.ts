@@ -9,7 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
 import { adoptStorage, inspectPairing } from '../../src/spool/adopt.ts';
@@ -138,6 +138,33 @@ test('a pairing interrupted at any operation is finished by the next start', () 
     open(place).stop();
   }
   expect(crashAt).toBeGreaterThan(10);
+});
+
+test('the id is durable in the storage before the ledger calls them paired', () => {
+  const place = makePlace();
+  const steps: string[] = [];
+  open(
+    place,
+    watched(
+      ({ name, paths }) =>
+        void steps.push(`${name} ${paths.map((path) => basename(String(path))).join(' ')}`.trim()),
+    ),
+  );
+  const id = idOf(place).trim();
+  const about = steps.slice(
+    0,
+    steps.findIndex((step) => step.startsWith('makeDirectory')),
+  );
+  expect(
+    about.filter((step) => !/^(kind|remove)/.test(step)).map((step) => step.replace(/ [^ ]* 416$/, '')),
+  ).toEqual([
+    'commit',
+    `writeFile .mailwatchd.${id}`,
+    `syncFile .mailwatchd.${id}`,
+    `link .mailwatchd.${id} .mailwatchd`,
+    'syncDirectory storage',
+    'commit',
+  ]);
 });
 
 test('of two daemons that pair one storage directory at the same time, one is refused', () => {
