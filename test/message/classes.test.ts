@@ -74,6 +74,26 @@ const cases: Record<string, Case[]> = {
       warns: ['multipart-unclosed'],
     },
     {
+      name: 'the inner boundary is content once the outer one has ended it',
+      message: plain(
+        multipart('mixed', 'outer'),
+        '--outer',
+        ...multipart('alternative', 'inner'),
+        '',
+        '--inner',
+        '',
+        'text',
+        '--outer',
+        '',
+        'quoted:',
+        '--inner',
+        'end',
+        '--outer--',
+      ),
+      holds: { body: 'text\nquoted:\n--inner\nend' },
+      warns: ['multipart-unclosed'],
+    },
+    {
       name: 'nothing is closed',
       message: plain(multipart(), '--b', '', 'text', '--b', ...pdf),
       holds: { body: 'text', attachments: summary('a.pdf') },
@@ -523,6 +543,12 @@ describe.each(Object.entries(cases))('%s', (_, list) => {
     expect(document).toMatchObject(holds);
     expect(document.warnings).toEqual(expect.arrayContaining(warns));
   });
+});
+
+test('a multipart inside of one with the same boundary ends itself only', () => {
+  const inner = ['--b', ...multipart('alternative'), '', '--b', '', 'inner', '--b--'];
+  const document = parsed(plain(multipart(), ...inner, '--b', ...pdf, '--b--', ''));
+  expect(document).toMatchObject({ body: 'inner', attachments: summary('a.pdf'), warnings: [] });
 });
 
 test('well-formed mail warns of nothing', () => {
