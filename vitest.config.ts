@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Two projects: `unit` needs no server and takes seconds, `server` runs against a real Dovecot. */
+/** `unit` takes seconds; `integration` runs the whole on an embedded server; `dovecot` on a real one. */
 export default defineConfig({
   test: {
     projects: [
@@ -8,8 +8,15 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/dovecot/**'],
+          exclude: ['test/integration/**', 'test/dovecot/**'],
           testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          testTimeout: 60_000,
         },
       },
       {

@@ -2,15 +2,15 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { createBudget } from '../src/budget.ts';
-import { systemClock } from '../src/clock.ts';
-import { createIntake } from '../src/ingest.ts';
-import { watchMailbox } from '../src/mailbox/watcher.ts';
-import { startParsers } from '../src/message/pool.ts';
-import { listMessages } from '../src/spool/reading.ts';
-import { openSpool } from '../src/spool/spool.ts';
+import { createBudget } from '../../src/budget.ts';
+import { systemClock } from '../../src/clock.ts';
+import { createIntake } from '../../src/ingest.ts';
+import { watchMailbox } from '../../src/mailbox/watcher.ts';
+import { startParsers } from '../../src/message/pool.ts';
+import { listMessages } from '../../src/spool/reading.ts';
+import { openSpool } from '../../src/spool/spool.ts';
+import { startEmbeddedServer } from '../servers/embedded.ts';
 import { listeningLog, makeRig, PASSWORD, type Rig, USER } from './rig.ts';
-import { startEmbeddedServer } from './servers/embedded.ts';
 
 const mail = (subject: string, field = '') =>
   Buffer.from(`From: ann@example.org\r\nSubject: ${subject}\r\n${field}\r\nHello ${subject}\r\n`);

@@ -3,10 +3,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Secret } from '../src/config/secrets.ts';
-import type { AccountConfig, Config } from '../src/config/types.ts';
-import type { Log, LogFields } from '../src/logging.ts';
-import type { MessageDocument } from '../src/message/document.ts';
+import { Secret } from '../../src/config/secrets.ts';
+import type { AccountConfig, Config } from '../../src/config/types.ts';
+import type { Log, LogFields } from '../../src/logging.ts';
+import type { MessageDocument } from '../../src/message/document.ts';
 
 export interface Rig extends Disposable {
   directory: string;

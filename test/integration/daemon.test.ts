@@ -2,17 +2,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { systemClock } from '../src/clock.ts';
-import { Secret } from '../src/config/secrets.ts';
-import type { Config } from '../src/config/types.ts';
-import { startDaemon } from '../src/daemon.ts';
-import { requestReplays } from '../src/spool/adopt.ts';
-import { listMessages } from '../src/spool/reading.ts';
-import { isLocked } from '../src/supervision/lock.ts';
-import type { DaemonStatus } from '../src/supervision/status.ts';
+import { systemClock } from '../../src/clock.ts';
+import { Secret } from '../../src/config/secrets.ts';
+import type { Config } from '../../src/config/types.ts';
+import { startDaemon } from '../../src/daemon.ts';
+import { requestReplays } from '../../src/spool/adopt.ts';
+import { listMessages } from '../../src/spool/reading.ts';
+import { isLocked } from '../../src/supervision/lock.ts';
+import type { DaemonStatus } from '../../src/supervision/status.ts';
+import { startEmbeddedServer } from '../servers/embedded.ts';
+import { until } from '../servers/until.ts';
 import { listeningLog, makeRig, PASSWORD, USER } from './rig.ts';
-import { startEmbeddedServer } from './servers/embedded.ts';
-import { until } from './servers/until.ts';
 
 const mail = (subject: string) =>
   Buffer.from(

@@ -1,5 +1,5 @@
 /** The real parser, but for messages with a field X-Poison, which harm it as that says. */
-import type { Request } from '../src/message/parser-protocol.ts';
+import type { Request } from '../../src/message/parser-protocol.ts';
 
 const harm: Record<string, () => void> = {
   loop: () => {
@@ -27,4 +27,4 @@ process.on('message', (message) => {
   harm[poison]?.();
 });
 
-await import('../src/message/parser-process.ts');
+await import('../../src/message/parser-process.ts');
