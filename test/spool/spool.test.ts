@@ -110,7 +110,10 @@ test('staged names and download paths differ at each call', async () => {
   const spool = await start(makePlace());
   const { epoch } = await spool.openEpoch(INBOX, observation());
   const identity = spool.identity(epoch, metadata(1));
-  const names = [1, 2].flatMap(() => [spool.target(identity).stem, spool.downloadPath(epoch, 1)]);
+  const names = [
+    ...[1, 2].map(() => spool.target(identity).stem),
+    ...[1, 2].map(() => spool.downloadPath(epoch, 1)),
+  ];
   expect(new Set(names).size).toBe(4);
   expect(spool.target(identity)).toMatchObject({
     directory: spool.run.directory,
