@@ -56,6 +56,15 @@ export function createIntake(options: IngestOptions): Intake {
     onHandled(epoch, 'quarantined');
   }
 
+  /** A message that is given back is no longer in work: should the daemon die now, it was not its fault. */
+  async function leave(epoch: Epoch, uid: number): Promise<void> {
+    try {
+      await spool.endAlone(epoch.id, uid);
+    } catch (error) {
+      log.debug('end_alone_failed', { error: toMailwatchdError(error, 'LEDGER_FAILED') });
+    }
+  }
+
   return {
     reserve: budget.reserve,
 
@@ -78,7 +87,10 @@ export function createIntake(options: IngestOptions): Intake {
         onHandled(epoch, 'published');
       } catch (thrown) {
         const error = toMailwatchdError(thrown, 'INTERNAL', { where: `${identity.account}/${identity.id}` });
-        if (!POISON.has(error.code)) throw error;
+        if (!POISON.has(error.code)) {
+          await leave(epoch, message.uid);
+          throw error;
+        }
         await quarantine(epoch, message, { source, complete: true }, error);
       }
     },
