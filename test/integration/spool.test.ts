@@ -20,7 +20,7 @@ import {
   type Place,
   staging,
   tree,
-} from './rig.ts';
+} from '../spool/rig.ts';
 
 async function start(place: Place): Promise<Spool> {
   const spool = await openSpool({ stateDirectory: place.state, storage: place.settings });

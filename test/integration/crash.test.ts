@@ -26,7 +26,7 @@ import {
   tree,
   unsyncedFiles,
   watched,
-} from './rig.ts';
+} from '../spool/rig.ts';
 
 /** No system error: nothing in the program may take it for one and go on. */
 class Crash extends Error {}
