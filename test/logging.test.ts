@@ -19,7 +19,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { MailwatchdError } from '../src/errors.ts';
 import { formatEvent, type LogOptions, openLog } from '../src/logging.ts';
-import { manualClock } from './supervision/manual-clock.ts';
+import { createManualClock } from './clock.ts';
 
 const AT = Date.UTC(2026, 10, 20, 10, 0, 2, 123);
 const text = (fields: Record<string, unknown>) => formatEvent('text', AT, 'info', 'published', fields);
@@ -50,7 +50,7 @@ const options = (more: Partial<LogOptions> = {}): LogOptions => ({
   console: false,
   maxSize: 64 * 1024,
   keep: 14 * 86_400_000,
-  clock: manualClock(Date.now()),
+  clock: createManualClock(Date.now()),
   ...more,
 });
 
@@ -184,7 +184,7 @@ test.each([
 
 test('a directory that is a file: a warning and the lines go to stderr, until it is mended', async () => {
   writeFileSync(directory, '');
-  const clock = manualClock(Date.now());
+  const clock = createManualClock(Date.now());
   const log = openLog(options({ clock }));
   await vi.waitFor(() => expect(stderr).toContain('log_files_failed'));
   log.info('one');
@@ -202,7 +202,7 @@ test('a directory that is a file: a warning and the lines go to stderr, until it
 });
 
 test('a directory that vanishes is noticed and made again', async () => {
-  const clock = manualClock(Date.now());
+  const clock = createManualClock(Date.now());
   const log = openLog(options({ clock }));
   log.info('one');
   await vi.waitFor(() => expect(logged()).toContain('info one'));

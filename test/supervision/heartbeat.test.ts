@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { startHeartbeat } from '../../src/supervision/heartbeat.ts';
-import { manualClock } from './manual-clock.ts';
+import { createManualClock } from '../clock.ts';
 
 let directory: string;
 const file = () => join(directory, 'heartbeat');
@@ -19,24 +19,24 @@ afterEach(() => {
 });
 
 test('its time is set at the start and every 5 s until it is stopped', async () => {
-  const clock = manualClock();
+  const clock = createManualClock();
   const heartbeat = startHeartbeat({ directory, clock, onError: expect.unreachable });
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(statSync(file()).mtimeMs).toBe(clock.now());
   clock.advance(5_000);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(statSync(file())).toMatchObject({ mtimeMs: clock.now(), size: 0 });
   heartbeat.stop();
-  expect(clock.waiting()).toBe(0);
+  expect(clock.timers().length).toBe(0);
 });
 
 test('a file that somebody removed comes back', async () => {
-  const clock = manualClock();
+  const clock = createManualClock();
   const heartbeat = startHeartbeat({ directory, clock, onError: expect.unreachable });
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   rmSync(file());
   clock.advance(5_000);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(statSync(file()).mtimeMs).toBe(clock.now());
   heartbeat.stop();
 });
@@ -44,18 +44,18 @@ test('a file that somebody removed comes back', async () => {
 test('a directory that is away is told once, and the heart beats on when it is back', async () => {
   const away = `${directory}-away`;
   renameSync(directory, away);
-  const clock = manualClock();
+  const clock = createManualClock();
   const errors: unknown[] = [];
   const heartbeat = startHeartbeat({ directory, clock, onError: (error) => errors.push(error) });
   for (let beat = 0; beat < 3; beat++) {
-    await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+    await vi.waitFor(() => expect(clock.timers().length).toBe(1));
     clock.advance(5_000);
   }
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(errors).toEqual([expect.objectContaining({ code: 'ENOENT' })]);
   renameSync(away, directory);
   clock.advance(5_000);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(statSync(file()).mtimeMs).toBe(clock.now());
   heartbeat.stop();
 });

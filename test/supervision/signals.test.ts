@@ -2,12 +2,12 @@
 import { EventEmitter } from 'node:events';
 import { expect, test } from 'vitest';
 import { handleSignals, type SignalSource } from '../../src/supervision/signals.ts';
-import { manualClock } from './manual-clock.ts';
+import { createManualClock } from '../clock.ts';
 
 function setup() {
   const source = new EventEmitter();
   const calls: string[] = [];
-  const clock = manualClock();
+  const clock = createManualClock();
   const release = handleSignals(
     { stop: (signal) => void calls.push(`stop ${signal}`), reload: () => void calls.push('reload') },
     clock,

@@ -21,7 +21,7 @@ import {
   readStatus,
   unhealthy,
 } from '../../src/supervision/status.ts';
-import { manualClock } from './manual-clock.ts';
+import { createManualClock } from '../clock.ts';
 
 let directory: string;
 let lock: Lock | null = null;
@@ -61,7 +61,7 @@ const running = (mailboxes: MailboxStatus[] = [mailbox()]): DaemonStatus => ({
 });
 
 /** A status file whose writes are told of, with the expected number of the snapshots taken. */
-function writer(clock = manualClock()) {
+function writer(clock = createManualClock()) {
   let snapshots = 0;
   const errors: unknown[] = [];
   const file = openStatusFile({
@@ -84,27 +84,27 @@ function writer(clock = manualClock()) {
 test('it is written at once, every 10 s, and a last time at the end', async () => {
   const { clock, file, wrote, snapshots } = writer();
   await wrote(1);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   clock.advance(9_999);
   expect(snapshots()).toBe(1);
   clock.advance(1);
   await wrote(2);
   await file.close();
   await wrote(3);
-  expect(clock.waiting()).toBe(0);
+  expect(clock.timers().length).toBe(0);
   expect(readdirSync(directory).toSorted()).toEqual(['mailboxes', 'status.json']);
 });
 
 test('changes are written once a second, however many they are', async () => {
   const { clock, file, wrote, snapshots } = writer();
   await wrote(1);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   for (let change = 0; change < 100; change++) file.changed();
   clock.advance(999);
   expect(snapshots()).toBe(1);
   clock.advance(1);
   await wrote(2);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   clock.advance(5_000);
   file.changed();
   clock.advance(0);
@@ -116,7 +116,7 @@ test('a change during a write is not lost', async () => {
   const { clock, file, wrote } = writer();
   file.changed();
   await wrote(1);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   clock.advance(1_000);
   await wrote(2);
   await file.close();
@@ -126,9 +126,9 @@ test('failing writes are told once, leave nothing behind and are tried again', a
   mkdirSync(join(directory, 'status.json'));
   const { clock, file, errors, wrote } = writer();
   await vi.waitFor(() => expect(errors).toHaveLength(1));
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   clock.advance(10_000);
-  await vi.waitFor(() => expect(clock.waiting()).toBe(1));
+  await vi.waitFor(() => expect(clock.timers().length).toBe(1));
   expect(errors).toHaveLength(1);
   expect(readdirSync(directory)).toEqual(['status.json']);
   rmSync(join(directory, 'status.json'), { recursive: true });
@@ -150,7 +150,7 @@ test('mailboxes has a line each, whatever a folder is called', () => {
 });
 
 test('DOWN while nobody has the lock, whatever the file says', async () => {
-  const clock = manualClock(Date.now());
+  const clock = createManualClock(Date.now());
   writeFileSync(join(directory, 'status.json'), JSON.stringify(running()));
   const { status, reason } = await readStatus(directory, [], clock);
   expect(status).toEqual({ state: 'DOWN', pid: null, version: null, startedAt: null, mailboxes: [] });
@@ -159,7 +159,7 @@ test('DOWN while nobody has the lock, whatever the file says', async () => {
 
 test('the daemon’s own words while they are fresh; UNKNOWN once they are older than 30 s', async () => {
   lock = await takeLock(directory);
-  const clock = manualClock();
+  const clock = createManualClock();
   const file = join(directory, 'status.json');
   writeFileSync(file, JSON.stringify(running()));
   utimesSync(file, clock.now() / 1000, clock.now() / 1000);
@@ -178,7 +178,7 @@ test.each([
 ])('UNKNOWN while the file is %s', async (_what, content) => {
   lock = await takeLock(directory);
   if (content !== null) writeFileSync(join(directory, 'status.json'), content);
-  const { status } = await readStatus(directory, [join(directory, 'absent')], manualClock(Date.now()));
+  const { status } = await readStatus(directory, [join(directory, 'absent')], createManualClock(Date.now()));
   expect(status).toMatchObject({ state: 'UNKNOWN', mailboxes: [] });
 });
 
@@ -187,7 +187,7 @@ test('a full directory is named, others are not', async () => {
   // Linux mounts no smaller one everywhere: proc has no free block, ever.
   const full = join(directory, 'full');
   symlinkSync('/proc', full);
-  const { reason } = await readStatus(directory, [directory, full], manualClock(Date.now()));
+  const { reason } = await readStatus(directory, [directory, full], createManualClock(Date.now()));
   expect(reason).toMatch(/no space left in (\S+)$/);
   expect(reason?.endsWith(` ${full}`)).toBe(true);
 });
