@@ -68,6 +68,12 @@ export function latestEpoch(ledger: Ledger, mailbox: Mailbox): EpochRow | null {
   return ledger.get<EpochRow>(sql, mailbox.account, mailbox.folder) ?? null;
 }
 
+/** The ids of all of a mailbox's epochs, ascending. */
+export function epochsOf(ledger: Ledger, mailbox: Mailbox): number[] {
+  const sql = 'SELECT id FROM epoch WHERE account = ? AND folder = ? ORDER BY id';
+  return ledger.all<{ id: number }>(sql, mailbox.account, mailbox.folder).map(({ id }) => id);
+}
+
 function rowOf(ledger: Ledger, id: number): EpochRow {
   const row = ledger.get<EpochRow>('SELECT * FROM epoch WHERE id = ?', id);
   if (row === undefined) throw new MailwatchdError('INTERNAL', { detail: `the ledger has no epoch ${id}` });

@@ -63,13 +63,23 @@ export interface Handover {
   due(): boolean;
   /** Tries again what is stuck; throws the first error that remains. */
   settle(): void;
+  /** The same for these epochs only: what is known of a mailbox is not certain before. */
+  settleEpochs(epochs: number[]): void;
 }
 
 export function openHandover(
-  parts: { ledger: Ledger; storage: Storage; run: string; mendRun: () => void; now: () => number },
+  parts: {
+    ledger: Ledger;
+    storage: Storage;
+    run: string;
+    /** Makes the run's directory where it is missing, after `settleLost`. */
+    mendRun: (settleLost: () => void) => void;
+    now: () => number;
+  },
   leftover: Map<Pending, MailwatchdError>,
 ): Handover {
-  const { ledger, storage, run, mendRun, now } = parts;
+  const { ledger, storage, run, now } = parts;
+  const mendRun = () => parts.mendRun(settleLost);
   /** Staged rows whose publishing failed; their mailboxes go on only after them. */
   const stuck = leftover;
   let marks: { row: StagedRow; at: number }[] = [];
@@ -237,13 +247,34 @@ export function openHandover(
   /** "After any failed publishing before that mailbox goes on": what blocks each of these epochs. */
   function settleFirst(epochs: Set<number>): Map<number, MailwatchdError> {
     const blocking = [...stuck.keys()].filter(({ row }) => epochs.has(row.epoch));
-    if (blocking.length > 0) publishAll(blocking);
+    if (blocking.length === 0) return new Map();
+    try {
+      // Nothing is concluded from what is missing while the whole volume may be.
+      mendRun();
+      publishAll(blocking);
+    } catch (error) {
+      const failure = storageError(error, storage.runDirectory(run));
+      return new Map([...epochs].map((epoch) => [epoch, failure]));
+    }
     return new Map(
       blocking.flatMap((item) => {
         const error = stuck.get(item);
         return error === undefined ? [] : [[item.row.epoch, error] as const];
       }),
     );
+  }
+
+  /**
+   * Takes back what was in this run's directory before that is made again: a row whose files are not in
+   * a directory that exists would count as published after a crash.
+   */
+  function settleLost(): void {
+    const lost = [...stuck.keys()].filter(({ row }) => row.run === run);
+    publishAll(lost);
+    for (const item of lost) {
+      const error = stuck.get(item);
+      if (error !== undefined) throw error;
+    }
   }
 
   return {
@@ -258,6 +289,9 @@ export function openHandover(
       if (marks.length > 0) commit(() => undefined);
       sweepRuns(ledger, storage, run);
       for (const error of stuck.values()) throw error;
+    },
+    settleEpochs(epochs) {
+      for (const error of settleFirst(new Set(epochs)).values()) throw error;
     },
   };
 }

@@ -20,8 +20,8 @@ export interface Handoff {
   /** The JSON (or `.error`): once it is there, the message is the consumer's. */
   last: Move;
   /**
-   * A former run began it: a source that is not there has been moved. Within a run we know what we
-   * moved, and a source that is not there was removed by somebody.
+   * A former run began it: a source that is not in its directory has been moved. Within a run we know
+   * what we moved, and a source that is not there was removed by somebody, as was a whole directory.
    */
   former: boolean;
   /** What stands at a final path is a stranger's and stays; in quarantine everything is ours. */
@@ -142,7 +142,7 @@ function inspect(handoff: Handoff, files: Files): void {
   for (const step of [...handoff.early, handoff.last]) {
     if (step.done) continue;
     if (files.kind(step.from) === null) {
-      if (!handoff.former) throw missing(step.from);
+      if (!handoff.former || isGone(dirname(step.from), files)) throw missing(step.from);
       step.done = true;
     } else if (handoff.exclusive && files.kind(step.to) !== null) {
       throw stranger(step.to, 'a document');
@@ -178,12 +178,17 @@ function move(step: Move, files: Files, directories: Directories): void {
 export function takeBack(handoff: Handoff, files: Files): void {
   for (const step of handoff.early.toReversed()) {
     if (!step.done || files.kind(step.from) !== null || files.kind(step.to) === null) continue;
-    files.rename(step.to, step.from);
-    files.syncDirectory(dirname(step.from));
+    if (isGone(dirname(step.from), files)) files.remove(step.to);
+    else {
+      files.rename(step.to, step.from);
+      files.syncDirectory(dirname(step.from));
+    }
     files.syncDirectory(dirname(step.to));
     step.done = false;
   }
 }
+
+const isGone = (directory: string, files: Files): boolean => files.kind(directory) === null;
 
 function missing(path: string): MailwatchdError {
   return new MailwatchdError('STAGED_MISSING', { where: path });

@@ -3,7 +3,7 @@ import { MailwatchdError, type PlainError } from '../errors.ts';
 import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
-import { advance, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
+import { advance, epochsOf, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import type { Files } from './files.ts';
 import { type Arrival, type Handover, openHandover } from './handover.ts';
 import { getSetting, type Ledger, putSetting } from './ledger.ts';
@@ -83,7 +83,7 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   const unclean = beginRun(ledger, id);
   sweepRuns(ledger, storage, id);
   const run = { id, directory: storage.runDirectory(id), unclean };
-  const mendRun = () => makeRunAgain(ledger, storage, id);
+  const mendRun = (settleLost: () => void) => makeRunAgain(ledger, storage, id, settleLost);
   const handover = openHandover({ ledger, storage, run: id, mendRun, now }, stuck);
   let version = ledger.dataVersion();
 
@@ -130,7 +130,7 @@ function beginRun(ledger: Ledger, id: string): boolean {
  * Parsers need the run's directory. Where it is gone, its volume may be too: nothing is made, and so
  * nothing published, in what lies under a mount point.
  */
-function makeRunAgain(ledger: Ledger, storage: Storage, id: string): void {
+function makeRunAgain(ledger: Ledger, storage: Storage, id: string, settleLost: () => void): void {
   if (storage.files.kind(storage.runDirectory(id)) !== null) return;
   const { directory } = storage.settings;
   if (pairingFault(ledger, directory) !== null) {
@@ -140,6 +140,7 @@ function makeRunAgain(ledger: Ledger, storage: Storage, id: string): void {
       remedy: 'mount its volume',
     });
   }
+  settleLost();
   storage.makeRun(id);
 }
 
@@ -187,6 +188,8 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
 
   return {
     openEpoch(mailbox: Mailbox, observation: Observation): OpenedEpoch {
+      // A new epoch may recognize what is staged in this one: whether that is published must be certain.
+      handover.settleEpochs(epochsOf(ledger, mailbox));
       const opened = openEpoch(ledger, mailbox, observation);
       const fresh = opened.warnings.filter((text) => !warned.has(`${mailboxName(mailbox)} ${text}`));
       for (const text of fresh) warned.add(`${mailboxName(mailbox)} ${text}`);

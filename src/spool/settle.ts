@@ -100,13 +100,12 @@ export function removeStaged(storage: Storage, staged: { run: string; stem: stri
  * its messages become unknown and are fetched again. Returns what is still stuck.
  */
 export function settleFormer(ledger: Ledger, storage: Storage, now: number): Map<Pending, MailwatchdError> {
-  const runs = new Set(storage.runs());
-  const [present, gone] = partition(stagedRows(ledger), (row) => runs.has(row.run));
-  const pending = present.map((row) => pendingOf(storage, row, { ...ownerOf(ledger, row), former: true }));
+  const pending = stagedRows(ledger).map((row) =>
+    pendingOf(storage, row, { ...ownerOf(ledger, row), former: true }),
+  );
   const { published, stuck } = settle(pending, ledger, storage);
   ledger.transaction(() => {
     for (const { row } of published) recordSettled(ledger, row, now);
-    for (const row of gone) recordWithdrawn(ledger, row);
   });
   return stuck;
 }
@@ -128,8 +127,4 @@ function ownerOf(ledger: Ledger, row: StagedRow): { account: string; supersedes:
 export function sweepRuns(ledger: Ledger, storage: Storage, current: string | null): void {
   const named = new Set(stagedRows(ledger).map((row) => row.run));
   for (const run of storage.runs()) if (run !== current && !named.has(run)) storage.removeRun(run);
-}
-
-function partition<T>(items: T[], test: (item: T) => boolean): [T[], T[]] {
-  return [items.filter(test), items.filter((item) => !test(item))];
 }
