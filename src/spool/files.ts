@@ -13,8 +13,10 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from 'node:fs';
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
@@ -78,7 +80,14 @@ export const diskFiles: Files = {
     }
   },
   remove(path) {
-    rmSync(path, { recursive: true, force: true });
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      if (errorCode(error) !== '') throw error;
+      // Node's rmSync has no name for EROFS, EIO and others (24.21, measured); these two have.
+      if (diskFiles.kind(path) === 'directory') rmdirSync(path);
+      else unlinkSync(path);
+    }
   },
   list: (path) => readdirSync(path),
 };

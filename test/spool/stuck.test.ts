@@ -1,7 +1,8 @@
 /** Proves that what is staged and cannot be published is neither lost nor taken for published, whatever happens meanwhile. */
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { diskFiles } from '../../src/spool/files.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
   codeOf,
@@ -112,4 +113,11 @@ test('a new UIDVALIDITY while a message is stuck: the mailbox waits until it is 
   const { id } = epochOf(service, next);
   // What was staged is gone: the message must not count as known.
   expect(service.calls.matchEarlier(id, [metadata(1)]).matched).toEqual([]);
+});
+
+test('what cannot be removed has a name: an error without one counts as a defect, and ends the daemon', () => {
+  const place = makePlace();
+  symlinkSync('loop', join(place.root, 'loop'));
+  // Stands for EROFS and EIO, which a test cannot have: rmSync names none of them.
+  expect(codeOf(() => diskFiles.remove(join(place.root, 'loop', 'x')))).toBe('ELOOP');
 });
