@@ -55,7 +55,7 @@ export interface Parser {
 /** Resident memory is looked at this often while a message is being parsed, milliseconds. */
 const WATCH_EVERY = 100;
 
-/** A process that is not ready by then never will be; a loaded machine needs a few seconds. */
+/** A process that is not ready, or has not begun a message, by then never will; a loaded machine needs a few seconds. */
 const START_SECONDS = 30;
 
 /** What of stderr is kept to tell why a process ended: V8's last words are shorter. */
@@ -99,7 +99,14 @@ export function startParser(options: ParserOptions): Parser {
     });
   }
 
+  /** A process that was stopped between two messages says nothing for ever, and no message is to blame. */
+  function awaitStart(): void {
+    cancelDeadline();
+    if (tasks.length > 0) cancelDeadline = clock.after(START_SECONDS * 1000, () => kill('retired'));
+  }
+
   function begin(number: number): void {
+    cancelDeadline();
     current = tasks.find((task) => task.number === number) ?? null;
     const { parseSeconds } = options;
     cancelDeadline = clock.after(parseSeconds * 1000, () =>
@@ -109,11 +116,11 @@ export function startParser(options: ParserOptions): Parser {
   }
 
   function finish(number: number, answer: (task: Task) => void): void {
-    cancelDeadline();
     cancelWatch();
     current = null;
     const at = tasks.findIndex((task) => task.number === number);
     const [task] = at < 0 ? [] : tasks.splice(at, 1);
+    awaitStart();
     if (task) answer(task);
     if (residentMb(child.pid) > parseMemoryMb * WORN) kill('retired');
     else options.onFree();
@@ -178,6 +185,7 @@ export function startParser(options: ParserOptions): Parser {
     },
     give(task) {
       tasks.push(task);
+      if (tasks.length === 1) awaitStart();
       // A send that fails is followed by the exit, which gives the task back.
       child.send({ number: task.number, job: task.job }, () => undefined);
     },

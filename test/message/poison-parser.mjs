@@ -8,6 +8,11 @@ const send = (reply) => process.send(reply);
 process.on('message', ({ number, job }) => {
   const [order, mark] = Buffer.from(job.source).toString().split(' ');
   const once = mark !== undefined && existsSync(mark);
+  if (!once && order === 'stop') {
+    writeFileSync(mark, '');
+    process.kill(process.pid, 'SIGSTOP');
+    return;
+  }
   send({ kind: 'started', number });
   if (mark !== undefined) writeFileSync(mark, '');
   if (!once && order === 'loop') for (;;);

@@ -102,6 +102,16 @@ test('an endless parser is ended when its time is over; what waited behind it is
   await outcome;
 });
 
+test('a process that is stopped before it begins a message is replaced, and nobody is blamed', async () => {
+  const clock = createManualClock();
+  const parsers = pool({ size: 1, attempts: 1, clock });
+  await order(parsers, 'warm');
+  const given = [order(parsers, `stop ${mark('stopped')}`), order(parsers, 'behind')];
+  while (!existsSync(mark('stopped'))) await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(30_000);
+  await expect(Promise.all(given)).resolves.toMatchObject([{ order: 'stop' }, { order: 'behind' }]);
+});
+
 test('processes beyond the warm one end when they have been idle', async () => {
   const clock = createManualClock();
   const parsers = pool({ size: 2, clock });
