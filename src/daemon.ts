@@ -109,10 +109,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   releases.defer(() => heartbeat.stop());
 
+  /** Never rejects: a figure of the status that cannot be had is no reason to end. */
   async function countQuarantined(mailbox: Mailbox): Promise<void> {
-    const counts = await engine.spool.counts(mailbox);
-    quarantined.set(nameOf(mailbox), counts.quarantined);
-    status.changed();
+    try {
+      const counts = await engine.spool.counts(mailbox);
+      quarantined.set(nameOf(mailbox), counts.quarantined);
+      status.changed();
+    } catch (error) {
+      log.debug('count_failed', {
+        mailbox: nameOf(mailbox),
+        error: toMailwatchdError(error, 'LEDGER_FAILED'),
+      });
+    }
   }
 
   const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
@@ -173,14 +181,47 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     }
   }
 
+  /** One at a time: a mailbox that one reload ends must be gone before the next one starts it again. */
+  let reloading: Promise<void> = Promise.resolve();
+
+  async function takeOver(next: Config): Promise<void> {
+    const change = describeChange(config, next);
+    config = change.effective;
+    if (change.needRestart.length > 0) {
+      log.warn('restart_needed', { keys: change.needRestart.join(',') });
+    }
+    await Promise.all([...change.removed, ...change.changed].map(end));
+    for (const { account: name, folder } of [...change.changed, ...change.added]) {
+      const account = config.accounts.find((each) => each.name === name);
+      if (account !== undefined && !stopping.signal.aborted) await start(account, folder);
+    }
+    log.info('reloaded', {
+      added: change.added.length,
+      removed: change.removed.length,
+      changed: change.changed.length,
+    });
+    status.changed();
+  }
+
   async function stopAll(): Promise<void> {
     stopping.abort();
     for (const { controller } of watched.values()) controller.abort();
-    const ended = Promise.allSettled([serving, ...[...watched.values()].map(({ watcher }) => watcher.done)]);
+    const ended = Promise.allSettled([
+      serving,
+      reloading,
+      ...[...watched.values()].map(({ watcher }) => watcher.done),
+    ]);
     const patience = new AbortController();
     await Promise.race([ended, sleep(clock, FINISH_WITHIN_MS, patience.signal)]);
     patience.abort();
-    await releases.disposeAsync();
+    try {
+      await releases.disposeAsync();
+    } catch (thrown) {
+      const error = toMailwatchdError(thrown, 'INTERNAL');
+      if (error.retry !== 'soon') throw error;
+      // A full disk: everything else is released, and the next start settles what this one could not.
+      log.warn('stop_incomplete', { error });
+    }
     finished.resolve([]);
   }
   let stopped: Promise<void> | null = null;
@@ -201,23 +242,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   return {
     finished: finished.promise,
-    async reload(next) {
-      const change = describeChange(config, next);
-      config = change.effective;
-      if (change.needRestart.length > 0) {
-        log.warn('restart_needed', { keys: change.needRestart.join(',') });
-      }
-      await Promise.all([...change.removed, ...change.changed].map(end));
-      for (const { account: name, folder } of [...change.changed, ...change.added]) {
-        const account = config.accounts.find((each) => each.name === name);
-        if (account !== undefined) await start(account, folder);
-      }
-      log.info('reloaded', {
-        added: change.added.length,
-        removed: change.removed.length,
-        changed: change.changed.length,
-      });
-      status.changed();
+    reload(next) {
+      const turn = reloading.then(() => takeOver(next));
+      // Whoever comes next waits for the end of this one, not for its success.
+      reloading = turn.catch(() => undefined);
+      return turn;
     },
     stop() {
       stopped ??= stopAll();

@@ -39,9 +39,12 @@ export async function run({ configFile, environment, version }: Invocation): Pro
     log.error('stopped', { error });
     throw error;
   } finally {
-    await daemon?.stop();
-    release();
-    await log.close();
+    try {
+      await daemon?.stop();
+    } finally {
+      release();
+      await log.close();
+    }
   }
 }
 

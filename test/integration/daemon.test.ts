@@ -1,6 +1,7 @@
 /** The whole daemon in one process, on an embedded server: publish, reload, replay, stop, catch up once. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secrets.ts';
@@ -18,6 +19,9 @@ const mail = (subject: string) =>
   Buffer.from(
     `From: Ann <ann@example.org>\r\nSubject: ${subject}\r\nMessage-ID: <${subject}@x>\r\n\r\nHello\r\n`,
   );
+
+const statusOf = ({ state }: Config): DaemonStatus =>
+  JSON.parse(readFileSync(join(state.directory, 'status.json'), 'utf8'));
 
 const start = (config: Config, log: ReturnType<typeof listeningLog>, mode: 'run' | 'once' = 'run') =>
   startDaemon({ config, environment: {}, log, clock: systemClock, version: '1.2.3', mode });
@@ -40,10 +44,7 @@ test('a message that was there and one that arrives are published, and the stop 
     'published',
     'published',
   ]);
-  const status = JSON.parse(
-    readFileSync(join(rig.config.state.directory, 'status.json'), 'utf8'),
-  ) as DaemonStatus;
-  expect(status).toMatchObject({
+  expect(statusOf(rig.config)).toMatchObject({
     state: 'STOPPING',
     version: '1.2.3',
     mailboxes: [{ account: 'support', folder: 'INBOX', expected: 2, stored: 2, missing: 0, quarantined: 0 }],
@@ -84,6 +85,37 @@ test('reload: a new mailbox is watched, a removed one is not, one that did not c
 
   expect(log.events.filter((event) => event === 'connected')).toHaveLength(3);
   expect([...rig.documents().values()].map(({ folder }) => folder).toSorted()).toEqual(['INBOX', 'Third']);
+});
+
+test('two reloads at once: a mailbox that one of them removed and the other brings back is watched', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD, folders: ['Other'] });
+  using rig = await makeRig(server.port, [{ folders: ['INBOX', 'Other'] }]);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  await log.heard('connected');
+  await log.heard('connected');
+  const [account] = rig.config.accounts;
+  const without = { ...rig.config, accounts: [{ ...account!, folders: ['INBOX'] }] };
+  await Promise.all([daemon.reload(without), daemon.reload(rig.config)]);
+  server.deliver(mail('other'), 'Other');
+  await log.heard('published');
+  await daemon.stop();
+  expect(statusOf(rig.config).mailboxes.map(({ folder }) => folder)).toEqual(['INBOX', 'Other']);
+});
+
+test('a stop that the ledger cannot take down releases everything, and leaves the rest to the next start', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  server.deliver(mail('here'));
+  await log.heard('published');
+  // Stands for a full disk.
+  using ledger = new DatabaseSync(join(rig.config.state.directory, 'ledger.db'));
+  ledger.exec('ALTER TABLE setting RENAME TO elsewhere');
+  await daemon.stop();
+  expect(await log.heard('stop_incomplete')).toMatchObject({ error: { code: 'LEDGER_FAILED' } });
+  expect(isLocked(rig.config.state.directory)).toBe(false);
 });
 
 test('reload takes over a changed password', async () => {
