@@ -50,6 +50,8 @@ export interface Watcher {
 
 /** An undecided epoch is looked at so often: `adopt` may have decided it. */
 const UNCLEAR_MS = 60_000;
+/** A message whose place is taken is tried again after this: somebody may have moved the stranger's file away. */
+const OBSTRUCTED_MS = 60_000;
 /** Storage that could not take mail is tried again after this, doubled up to that. */
 const HOLD_MS = { first: 1_000, last: 15_000 };
 /** `once` gives up after so many failures in a row. */
@@ -147,9 +149,13 @@ export function watchMailbox(options: WatchOptions): Watcher {
 
   /** Waits and catches up, until it is time to compare everything again, or a nudge asks for it. */
   async function keepUp(session: Session): Promise<void> {
-    const until = clock.monotonic() + options.reconcileEvery;
-    while (clock.monotonic() < until) {
-      await waitForNews(session, until - clock.monotonic());
+    const begun = clock.monotonic();
+    const left = () => {
+      const most = memory.obstructed.size > 0 ? OBSTRUCTED_MS : Number.POSITIVE_INFINITY;
+      return begun + Math.min(options.reconcileEvery, most) - clock.monotonic();
+    };
+    while (left() > 0) {
+      await waitForNews(session, left());
       if (signal.aborted || takeNudge()) return;
       await sync(session, { everything: false });
     }
