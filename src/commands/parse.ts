@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createBudget } from '../budget.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { MessageDocument } from '../message/document.ts';
@@ -172,7 +172,7 @@ interface Attachments {
 async function openAttachments(directory: string): Promise<Attachments> {
   const root = resolve(directory);
   const staging = await onDirectory(root, async () => {
-    await mkdir(root, { recursive: true });
+    await makeDirectory(root);
     return mkdtemp(join(root, '.mailwatchd-'));
   });
   return {
@@ -189,6 +189,29 @@ async function openAttachments(directory: string): Promise<Attachments> {
       }),
     close: () => rm(staging, { recursive: true, force: true }),
   };
+}
+
+/** With its parents. Not `recursive`: that tries for ever where a file system makes none (`/proc`). */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || (await isDirectory(parent))) throw error;
+    await makeDirectory(parent);
+    await mkdir(path);
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 async function onDirectory<T>(directory: string, action: () => Promise<T>): Promise<T> {

@@ -83,6 +83,12 @@ test('--attachments where there can be no directory: a storage error', async () 
   });
 });
 
+test('--attachments in a file system that makes no directories: a storage error, not an endless attempt', async () => {
+  await expect(run([file('a.eml', '')], { attachments: '/proc/mailwatchd' })).rejects.toMatchObject({
+    code: 'STORAGE_FAILED',
+  });
+});
+
 test('without attachments nothing is left in the directory', async () => {
   const target = join(directory, 'out');
   mkdirSync(target);
