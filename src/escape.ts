@@ -3,6 +3,9 @@
 /** Longest piece of foreign text on one line, in UTF-16 units: enough for a subject or a server's answer. */
 const MAX_LENGTH = 300;
 
+/** Longest sentence of ours with pieces of foreign text in it: what, where, a certificate's fingerprint, what to do. */
+const MAX_SENTENCE_LENGTH = 1000;
+
 /**
  * Everything that moves a cursor, breaks a line or reorders what is read: controls (terminal escapes
  * among them), format characters (bidirectional and invisible ones), line and paragraph separators, and
@@ -26,4 +29,9 @@ const SHORT: Readonly<Record<string, string>> = { '000a': '\\n', '000d': '\\r', 
 export function printable(text: string, maxLength = MAX_LENGTH): string {
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
   return escapeUnprintable(cut, (hex) => SHORT[hex] ?? `\\u${hex}`);
+}
+
+/** As `printable`, for an error's whole message: what to do stands at its end, and is not cut off. */
+export function printableSentence(text: string): string {
+  return printable(text, MAX_SENTENCE_LENGTH);
 }

@@ -1,5 +1,6 @@
 /** Every command with wrong, missing and hostile arguments: the right exit status, one line, no stack trace. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
@@ -63,6 +64,8 @@ const USAGE: string[][] = [
   ['list', '--limit', '1e99'],
   ['list', '--since', 'yesterday'],
   ['list', '--since', '2026-13-45'],
+  ['list', '--since', '2026-02-30'],
+  ['list', '--since', '2026-02-30T12:00:00Z'],
   ['list', '--state', 'lost'],
   ['replay'],
   ['replay', '--quarantined', 'INBOX-1-1'],
@@ -109,7 +112,18 @@ test.each([
 ])('%s without its directories says which is missing', async (command) => {
   const { status, err } = await mailwatchd(command, '--config', join(directory, 'good.yaml'));
   expect([1, 78]).toContain(status);
-  expect(err.trimEnd().split('\n').at(-1)).toMatch(/^mailwatchd: STORAGE_MISSING: .*no-st(ate|orage)/);
+  expect(err).toMatch(/^mailwatchd: STORAGE_MISSING: [^\n]*no-st(ate|orage)[^\n]*\n$/);
+  // Refused before the log: a file of root in its directory would keep the daemon from writing there.
+  expect(existsSync(join(directory, 'no-log'))).toBe(false);
+});
+
+test('replay says of each message that it refuses what, where and what to do', async () => {
+  const state = await mkdtemp(join(directory, 'state-'));
+  const config = join(directory, 'replay.yaml');
+  const good = await readFile(join(directory, 'good.yaml'), 'utf8');
+  await writeFile(config, JSON.stringify({ ...JSON.parse(good), state: { directory: state } }));
+  const { err } = await mailwatchd('replay', 'INBOX-1-1', '--config', config);
+  expect(err).toMatch(/^mailwatchd: UNKNOWN_MESSAGE: INBOX-1-1: the ledger holds no such message: [^\n]+\n/);
 });
 
 test('status without a daemon says DOWN and exits 1', async () => {

@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { readSecret } from '../config/secrets.ts';
 import type { AccountConfig, Config } from '../config/types.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
 import { probeMailbox } from '../mailbox/probe.ts';
 import { paceConnections } from '../pace.ts';
@@ -51,7 +52,7 @@ export async function check(
 function row(output: Output, { subject, detail, fault }: Verdict): string[] {
   return fault === null
     ? [cell(subject), coloured(output, 'green', 'ok'), cell(detail)]
-    : [cell(subject), coloured(output, 'red', fault.code), cell(fault.message)];
+    : [cell(subject), coloured(output, 'red', fault.code), printableSentence(fault.message)];
 }
 
 /** `work`'s answer as a verdict; what it throws is the fault. */

@@ -1,4 +1,5 @@
 /** `mailwatchd list`: the ledger, as a table or a JSON line a message, the last handled first. */
+import { parseDate } from '../config/format.ts';
 import { loadConfig } from '../config/load.ts';
 import { EXIT, MailwatchdError } from '../errors.ts';
 import type { MessageState } from '../model.ts';
@@ -65,7 +66,9 @@ function toFilter({ account, folder, since, state, limit }: ListOptions): ListFi
 const INSTANT = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
 function instantOf(text: string): number {
-  const instant = INSTANT.test(text) ? Date.parse(text) : Number.NaN;
+  // Date.parse takes 2026-02-30 for 2 March.
+  const right = INSTANT.test(text) && parseDate(text.slice(0, 10)) !== null;
+  const instant = right ? Date.parse(text) : Number.NaN;
   if (!Number.isNaN(instant)) return instant;
   throw new MailwatchdError('USAGE', {
     where: '--since',

@@ -3,8 +3,9 @@ import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { startDaemon } from '../daemon.ts';
 import { EXIT, MailwatchdError } from '../errors.ts';
-import { printable } from '../escape.ts';
+import { printable, printableSentence } from '../escape.ts';
 import { openLog } from '../logging.ts';
+import { assertOwner } from '../supervision/owner.ts';
 import { handleSignals } from '../supervision/signals.ts';
 import type { Invocation } from './invocation.ts';
 import { startProgress } from './progress.ts';
@@ -12,6 +13,8 @@ import { startProgress } from './progress.ts';
 /** Exit status 1 with CHECK_FAILED where a mailbox could not catch up; the others did. */
 export async function once({ configFile, environment, version, stderr }: Invocation): Promise<number> {
   const { config, warnings } = await loadConfig(configFile, environment);
+  // Before the log: files of another user in its directory would be in the daemon's way.
+  await assertOwner(config.state.directory);
   const progress = startProgress(stderr, 'messages');
   // A bar and log lines would overwrite each other.
   const log = openLog({ ...config.log, console: config.log.console && !stderr.isTTY, clock: systemClock });
@@ -41,7 +44,9 @@ export async function once({ configFile, environment, version, stderr }: Invocat
       progress.stop();
       if (failures.length === 0) return EXIT.OK;
       for (const { mailbox, error } of failures) {
-        stderr.write(`mailwatchd: ${error.code}: ${printable(mailbox)}: ${printable(error.message)}\n`);
+        stderr.write(
+          `mailwatchd: ${error.code}: ${printable(mailbox)}: ${printableSentence(error.message)}\n`,
+        );
       }
       throw new MailwatchdError('CHECK_FAILED', {
         detail: `${failures.length} of ${counts.size} mailboxes could not catch up`,

@@ -2,7 +2,8 @@
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { openEngine } from '../engine.ts';
-import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { EXIT, MailwatchdError, reviveError, toMailwatchdError } from '../errors.ts';
+import { printableSentence } from '../escape.ts';
 import { openLog } from '../logging.ts';
 import { serveReplays } from '../replay.ts';
 import { requestReplays } from '../spool/adopt.ts';
@@ -32,9 +33,8 @@ export async function replay(
   const requested = requestReplays(config.state.directory, wanted, { again, now: systemClock.now() });
   const refused = requested.flatMap((each) => ('error' in each ? [each] : []));
   for (const { name, error } of refused) {
-    stderr.write(
-      `mailwatchd: ${error.code}: ${[name, error.detail, error.remedy].filter(Boolean).join(': ')}\n`,
-    );
+    const { message } = reviveError({ ...error, where: error.where ?? name });
+    stderr.write(`mailwatchd: ${error.code}: ${printableSentence(message)}\n`);
   }
   const accepted = requested.length - refused.length;
 

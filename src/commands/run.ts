@@ -4,12 +4,15 @@ import { loadConfig } from '../config/load.ts';
 import { type Daemon, startDaemon } from '../daemon.ts';
 import { EXIT, toMailwatchdError } from '../errors.ts';
 import { type LogHandle, openLog } from '../logging.ts';
+import { assertOwner } from '../supervision/owner.ts';
 import { handleSignals } from '../supervision/signals.ts';
 import type { Invocation } from './invocation.ts';
 
 /** Errors: those of the configuration and of `openEngine`; LEDGER_FAILED where the ledger ends under it. */
 export async function run({ configFile, environment, version }: Invocation): Promise<number> {
   const { config, warnings } = await loadConfig(configFile, environment);
+  // Before the log: files of another user in its directory would be in the daemon's way.
+  await assertOwner(config.state.directory);
   const log = openLog({ ...config.log, clock: systemClock });
   for (const warning of warnings) log.warn('config_warning', { warning });
   // From here on a signal is an orderly stop, also while the last run's work is being settled.
@@ -32,6 +35,7 @@ export async function run({ configFile, environment, version }: Invocation): Pro
     daemon = await startDaemon({ config, environment, log, clock: systemClock, version, mode: 'run' });
     log.info('started', { mailboxes: config.accounts.reduce((sum, { folders }) => sum + folders.length, 0) });
     await Promise.race([stopAsked.promise, daemon.finished]);
+    await daemon.stop();
     log.info('stopped');
     return EXIT.OK;
   } catch (thrown) {

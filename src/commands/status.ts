@@ -2,7 +2,7 @@
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
-import { printable } from '../escape.ts';
+import { printable, printableSentence } from '../escape.ts';
 import { type MailboxStatus, readStatus, unhealthy } from '../supervision/status.ts';
 import { cell, coloured, table } from '../terminal.ts';
 import type { Invocation } from './invocation.ts';
@@ -25,7 +25,9 @@ export async function status(
   if (!alive) {
     (json ? stderr : stdout).write(`${coloured(stdout, 'red', status.state)}: ${reason}\n`);
   } else if (check) {
-    const verdicts = ill.map(({ mailbox, reason }) => `${printable(mailbox)}: ${printable(reason)}\n`);
+    const verdicts = ill.map(
+      ({ mailbox, reason }) => `${printable(mailbox)}: ${printableSentence(reason)}\n`,
+    );
     (json ? stderr : stdout).write(
       ill.length > 0 ? verdicts.join('') : json ? '' : `OK: ${status.mailboxes.length} mailboxes\n`,
     );
@@ -66,6 +68,6 @@ function row(mailbox: MailboxStatus, output: Invocation['stdout']): string[] {
     cell(mailbox.quarantined),
     cell(mailbox.lastHeardAt),
     cell(mailbox.lastPublishedAt),
-    cell(mailbox.reason),
+    mailbox.reason === null ? cell(null) : printableSentence(mailbox.reason),
   ];
 }

@@ -63,7 +63,12 @@ export function findMessage(ledger: Ledger, name: string): Found {
           .filter((row) => folderSlug(row.folder) === parts.slug)
           .filter((row) => account === undefined || row.account === account);
   const [message] = found;
-  if (message === undefined) throw new MailwatchdError('UNKNOWN_MESSAGE', { where: name });
+  if (message === undefined) {
+    throw new MailwatchdError('UNKNOWN_MESSAGE', {
+      where: name,
+      remedy: 'give an id as `mailwatchd list` shows it',
+    });
+  }
   if (found.length > 1) {
     const names = found.map((row) => `${row.account}/${id}`).join(', ');
     throw new MailwatchdError('UNKNOWN_MESSAGE', {

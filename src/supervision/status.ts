@@ -2,7 +2,7 @@
 import { readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
-import { printable } from '../escape.ts';
+import { printable, printableSentence } from '../escape.ts';
 import { isLocked } from './lock.ts';
 
 export type MailboxPhase = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
@@ -128,7 +128,9 @@ async function replaceFile(path: string, content: string): Promise<void> {
 export function mailboxLines(mailboxes: MailboxStatus[]): string {
   return mailboxes
     .map(({ account, folder, healthy, reason }) =>
-      [`${account}/${printable(folder)}`, healthy ? 'ok' : 'failing', printable(reason ?? '')].join('\t'),
+      [`${account}/${printable(folder)}`, healthy ? 'ok' : 'failing', printableSentence(reason ?? '')].join(
+        '\t',
+      ),
     )
     .map((line) => `${line}\n`)
     .join('');
@@ -150,7 +152,7 @@ export async function readStatus(
   clock: Clock,
 ): Promise<StatusReport> {
   if (!isLocked(stateDirectory)) {
-    return { status: { ...NOTHING_KNOWN, state: 'DOWN' }, reason: 'no daemon is running' };
+    return { status: { state: 'DOWN', ...NOTHING_KNOWN }, reason: 'no daemon is running' };
   }
   const file = join(stateDirectory, 'status.json');
   const written = await readWritten(file);
