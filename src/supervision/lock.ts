@@ -13,7 +13,7 @@ export interface Lock {
  * A probe holds its shared lock for well under a millisecond, so a start waits for it; another daemon
  * holds its own for ever, so a start does not wait long (the Contract: it fails within a second).
  */
-const TAKE_TIMEOUT_MS = 500;
+const TAKE_TIMEOUT_MS = 250;
 
 /** An unreferenced database is closed by the garbage collector, and its lock gone. */
 const held = new Set<DatabaseSync>();
