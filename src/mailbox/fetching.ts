@@ -1,10 +1,9 @@
 /** Fetches messages by UID and hands them in: sizes first, then ranges by bytes, then what was left out. */
-import { rm } from 'node:fs/promises';
 import { MailwatchdError } from '../errors.ts';
 import type { MessageMetadata } from '../model.ts';
 import { Stopped } from './connection.ts';
 import { compareWithEarlier } from './epoch.ts';
-import { download, fetchHeader, headerOf } from './large.ts';
+import { discard, download, fetchHeader, headerOf } from './large.ts';
 import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength } from './ranges.ts';
 import { Held, holding, type Lane, messageError, reserve, type Session } from './session.ts';
 
@@ -281,7 +280,7 @@ async function takeLarge(
     const size = Math.max(message.size, session.limits.messageBytes + 1);
     return quarantineTooLarge(session, { ...message, size });
   }
-  launch(handIn(session, message, { file: path }).finally(() => rm(path, { force: true })));
+  launch(handIn(session, message, { file: path }).finally(() => discard(session, path)));
   return true;
 }
 

@@ -39,8 +39,20 @@ async function downloadNow(session: Session, message: MessageMetadata, path: str
     );
     return result;
   } finally {
-    await file.close();
-    if (result !== 'complete') await rm(path, { force: true });
+    await holding(file.close().catch(storageError(path)));
+    if (result !== 'complete') await discard(session, path);
+  }
+}
+
+/**
+ * Removes a downloaded file. Where that fails the run's end removes it: what the message failed with says
+ * more of a disk that is read-only or gone.
+ */
+export async function discard(session: Session, path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    session.log.debug('download_left', { path, reason: String(error) });
   }
 }
 

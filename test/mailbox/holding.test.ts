@@ -1,4 +1,5 @@
 /** Storage that cannot take mail: the mailbox holds, says so, and goes on with one message when it is mended. */
+import { mkdirSync, rmSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
 import { createHarness, mail } from './harness.ts';
@@ -66,6 +67,22 @@ test('one message that cannot be stored does not make the others of its range lo
   await server.idle();
   expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2, 4, 5, 3]);
   expect(harness.report()).toMatchObject({ expected: 5, stored: 5, missing: 0 });
+});
+
+test('a large message that can neither be stored nor removed holds the mailbox as any other', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', `${mail('large')}${'x'.repeat(5 * 1024 * 1024)}`);
+  intake.gate = async ({ source }) => {
+    // A directory stands for a file that a disk, read-only by now, does not give up.
+    const { file } = source as { file: string };
+    rmSync(file);
+    mkdirSync(file);
+    throw full();
+  };
+  await harness.watch();
+  const report = await harness.until(({ state }) => state === 'holding' || state === 'failing');
+  expect(report).toMatchObject({ state: 'holding', reason: full().message });
 });
 
 test('a hold waits for what is in flight of other ranges', async () => {
