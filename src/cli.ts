@@ -90,20 +90,18 @@ function buildProgram(
     configFile: command.opts<{ config?: string }>().config ?? host.env.MAILWATCHD_CONFIG ?? DEFAULT_CONFIG,
   });
 
-  /** A subcommand with an example; `configured` ones take --config. */
-  const add = (usage: string, description: string, example: string, configured = true): Command => {
+  /** A subcommand with an example. Each takes --config (the Contract), also those that do without. */
+  const add = (
+    usage: string,
+    description: string,
+    example: string,
+    configuration = `the configuration (default: $MAILWATCHD_CONFIG, else ${DEFAULT_CONFIG})`,
+  ): Command => {
     const command = program
       .command(usage)
       .description(description)
       .addHelpText('after', `\nExample:\n  $ ${example}`);
-    if (configured) {
-      command.addOption(
-        new Option(
-          '--config <file>',
-          `the configuration (default: $MAILWATCHD_CONFIG, else ${DEFAULT_CONFIG})`,
-        ),
-      );
-    }
+    command.addOption(new Option('--config <file>', configuration));
     return command;
   };
 
@@ -200,20 +198,23 @@ function buildProgram(
     'parse <files...>',
     'raw messages (- is stdin) to documents, one JSON line each',
     'mailwatchd parse mail.eml',
-    false,
+    'takes the limits from this configuration (default: their defaults)',
   )
     .option('--attachments <directory>', 'write the attachments there')
-    .action(async (files: string[], options: { attachments?: string }) => {
+    .action(async (files: string[], options: { attachments?: string; config?: string }) => {
       const { parse } = await import('./commands/parse.ts');
-      finish(await parse(files, options, host));
+      finish(await parse(files, options, { stdin: host.stdin, stdout: host.stdout, environment: host.env }));
     });
 
-  add('schema', 'the JSON Schema of the document', 'mailwatchd schema > message-v1.json', false).action(
-    async () => {
-      const { schema } = await import('./commands/schema.ts');
-      finish(await schema(host));
-    },
-  );
+  add(
+    'schema',
+    'the JSON Schema of the document',
+    'mailwatchd schema > message-v1.json',
+    'not needed',
+  ).action(async () => {
+    const { schema } = await import('./commands/schema.ts');
+    finish(await schema(host));
+  });
 
   return program;
 }

@@ -190,6 +190,19 @@ test('schema prints the JSON Schema', async () => {
 
 const input = new PassThrough() as unknown as NodeJS.ReadStream;
 
+test('parse takes its limits from --config, and schema does not mind one', async () => {
+  const file = join(directory, 'over.eml');
+  await writeFile(file, `Subject: x\n\n${'x'.repeat(1024)}`);
+  const config = join(directory, 'limits.yaml');
+  const good = await readFile(join(directory, 'good.yaml'), 'utf8');
+  await writeFile(config, JSON.stringify({ ...JSON.parse(good), limits: { messageBytes: '1kb' } }));
+  const { status, out } = await mailwatchd('parse', '--config', config, file);
+  expect({ status, code: JSON.parse(out).error.code }).toEqual({ status: 65, code: 'MESSAGE_TOO_LARGE' });
+  expect((await mailwatchd('parse', file)).status).toBe(0);
+  expect((await mailwatchd('parse', file, '--config', join(directory, 'absent.yaml'))).status).toBe(78);
+  expect((await mailwatchd('schema', '--config', config)).status).toBe(0);
+});
+
 test('a slow reader gets all of it before the process may exit', async () => {
   let received = '';
   const stdout = new Writable({

@@ -4,17 +4,29 @@ import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createBudget } from '../budget.ts';
+import { loadConfig } from '../config/load.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { MessageDocument } from '../message/document.ts';
 import { type ParserPool, startParsers } from '../message/pool.ts';
 import { print } from '../terminal.ts';
 
-/** The Contract's defaults: `parse` reads no configuration. */
-const MESSAGE_BYTES = 64 * 1024 * 1024;
-const IN_FLIGHT_BYTES = 64 * 1024 * 1024;
-const PARSE_SECONDS = 30;
-const PARSE_MEMORY_MB = 512;
-const MAX_PARSERS = 4;
+/** What of the configuration concerns parsing. */
+interface ParseLimits {
+  messageBytes: number;
+  inFlightBytes: number;
+  parseSeconds: number;
+  parseMemoryMb: number;
+  parsers: number;
+}
+
+/** The Contract's defaults: without `--config`, no configuration is read. */
+const DEFAULTS: ParseLimits = {
+  messageBytes: 64 * 1024 * 1024,
+  inFlightBytes: 64 * 1024 * 1024,
+  parseSeconds: 30,
+  parseMemoryMb: 512,
+  parsers: Math.min(availableParallelism(), 4),
+};
 
 /** Files that are read ahead of the one whose line is due; enough to keep every parser busy. */
 const READ_AHEAD = 32;
@@ -25,42 +37,53 @@ const OVERHEAD = 64 * 1024;
 export interface ParseIo {
   stdout: NodeJS.WritableStream;
   stdin: NodeJS.ReadableStream;
+  /** Overrides what a `--config` says; empty where absent. */
+  environment?: NodeJS.ProcessEnv;
 }
 
 type Line = MessageDocument | { error: { code: string; message: string }; file: string };
 
 /**
  * Prints a line a file; `-` is standard input. One attempt a message. Returns 65 where a file could not
- * be read or parsed, else 0. Throws PARSER_UNAVAILABLE, and what `--attachments` meets in its directory.
+ * be read or parsed, else 0. Throws PARSER_UNAVAILABLE, what `--attachments` meets in its directory,
+ * and CONFIG_* of a `--config`, whose limits are taken.
  */
 export async function parse(
   files: string[],
-  options: { attachments?: string },
+  options: { attachments?: string; config?: string },
   io: ParseIo,
 ): Promise<number> {
+  const limits =
+    options.config === undefined ? DEFAULTS : await limitsOf(options.config, io.environment ?? {});
   const attachments = options.attachments === undefined ? null : await openAttachments(options.attachments);
   const parsers = startParsers({
-    size: Math.min(availableParallelism(), MAX_PARSERS),
+    size: limits.parsers,
     stagingDirectory: attachments?.staging ?? null,
-    parseSeconds: PARSE_SECONDS,
-    parseMemoryMb: PARSE_MEMORY_MB,
+    parseSeconds: limits.parseSeconds,
+    parseMemoryMb: limits.parseMemoryMb,
     attempts: 1,
   });
   try {
-    return await parseAll(files, parsers, attachments, io);
+    return await parseAll(files, limits, parsers, attachments, io);
   } finally {
     await parsers.stop();
     await attachments?.close();
   }
 }
 
+async function limitsOf(file: string, environment: NodeJS.ProcessEnv): Promise<ParseLimits> {
+  const { config } = await loadConfig(file, environment);
+  return { ...config.limits, parsers: config.parsers };
+}
+
 async function parseAll(
   files: string[],
+  { messageBytes, inFlightBytes }: ParseLimits,
   parsers: ParserPool,
   attachments: Attachments | null,
   io: ParseIo,
 ): Promise<number> {
-  const budget = createBudget(IN_FLIGHT_BYTES);
+  const budget = createBudget(inFlightBytes);
   const stopping = new AbortController();
   const due: Promise<{ line: Line; release(): void }>[] = [];
   const stdin = oneReader(io.stdin);
@@ -71,7 +94,10 @@ async function parseAll(
   let admitted: Promise<unknown> = Promise.resolve();
   const admit = (file: string): Promise<() => void> => {
     const admission = admitted.then(async () =>
-      budget.reserve((await sizeOf(file)) + OVERHEAD, { alone: false, signal: stopping.signal }),
+      budget.reserve((await sizeOf(file, messageBytes)) + OVERHEAD, {
+        alone: false,
+        signal: stopping.signal,
+      }),
     );
     admitted = admission.catch(() => undefined);
     return admission;
@@ -80,7 +106,7 @@ async function parseAll(
   const begin = async (file: string, number: number) => {
     const release = await admit(file);
     try {
-      const source = await readMessage(file, stdin);
+      const source = await readMessage(file, stdin, messageBytes);
       const stem = String(number);
       const place = attachments && { directory: attachments.staging, stem };
       const document = await parsers.parseToDocument({ source, attachments: place });
@@ -130,27 +156,31 @@ function oneReader(stdin: NodeJS.ReadableStream): () => NodeJS.ReadableStream {
 }
 
 /** Bytes to reserve; what has no size (a pipe) counts as the largest message. A file that is missing is told when it is read. */
-async function sizeOf(file: string): Promise<number> {
-  if (file === '-') return MESSAGE_BYTES;
+async function sizeOf(file: string, largest: number): Promise<number> {
+  if (file === '-') return largest;
   try {
     const found = await stat(file);
-    return found.isFile() ? Math.min(found.size, MESSAGE_BYTES) : MESSAGE_BYTES;
+    return found.isFile() ? Math.min(found.size, largest) : largest;
   } catch {
     return 0;
   }
 }
 
-async function readMessage(file: string, stdin: () => NodeJS.ReadableStream): Promise<Buffer> {
+async function readMessage(
+  file: string,
+  stdin: () => NodeJS.ReadableStream,
+  messageBytes: number,
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   try {
     for await (const chunk of file === '-' ? stdin() : createReadStream(file)) {
       const bytes = Buffer.from(chunk as Uint8Array);
       size += bytes.length;
-      if (size > MESSAGE_BYTES) {
+      if (size > messageBytes) {
         throw new MailwatchdError('MESSAGE_TOO_LARGE', {
           where: file,
-          detail: `more than ${MESSAGE_BYTES} bytes`,
+          detail: `more than ${messageBytes} bytes`,
         });
       }
       chunks.push(bytes);
@@ -175,18 +205,25 @@ async function openAttachments(directory: string): Promise<Attachments> {
     await makeDirectory(root);
     return mkdtemp(join(root, '.mailwatchd-'));
   });
+  const replace = (stem: string, id: string) =>
+    onDirectory(root, async () => {
+      const target = join(root, id);
+      try {
+        await rename(target, join(staging, `${stem}.replaced`));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      }
+      await rename(join(staging, stem), target);
+    });
+  let last: Promise<unknown> = Promise.resolve();
   return {
     staging,
-    publish: (stem, id) =>
-      onDirectory(root, async () => {
-        const target = join(root, id);
-        try {
-          await rename(target, join(staging, `${stem}.replaced`));
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-        }
-        await rename(join(staging, stem), target);
-      }),
+    // One at a time: the same message twice in a call would find the other's directory between its two steps.
+    publish(stem, id) {
+      const replaced = last.then(() => replace(stem, id));
+      last = replaced.catch(() => undefined);
+      return replaced;
+    },
     close: () => rm(staging, { recursive: true, force: true }),
   };
 }

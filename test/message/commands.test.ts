@@ -66,9 +66,8 @@ test('a message beyond limits.messageBytes is an error of its own', async () => 
 test('--attachments writes them below the id; the same message again replaces them', async () => {
   const message = file('a.eml', plain(['Content-Type: image/png; name=a.png'], 'png'));
   const target = join(directory, 'out', 'deep');
-  const { lines } = await run([message, message, file('b.eml', 'Subject: none\n\n')], {
-    attachments: target,
-  });
+  const again = Array.from({ length: 100 }, () => message);
+  const { lines } = await run([...again, file('b.eml', 'Subject: none\n\n')], { attachments: target });
   const [{ id, attachments }] = lines;
   expect(attachments[0].path).toBe(`${id}/1-a.png`);
   expect(readdirSync(target)).toEqual([id]);
