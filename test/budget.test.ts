@@ -8,7 +8,9 @@ const ordinary = { alone: false, signal: never };
 
 async function admitted(promise: Promise<unknown>): Promise<boolean> {
   const pending = Symbol('pending');
-  return (await Promise.race([promise, new Promise((resolve) => setImmediate(resolve, pending))])) !== pending;
+  return (
+    (await Promise.race([promise, new Promise((resolve) => setImmediate(resolve, pending))])) !== pending
+  );
 }
 
 test('what fits is admitted, what does not waits for a release', async () => {
