@@ -206,7 +206,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       where,
       detail: `there is no folder "${printable(name)}"`,
       remedy:
-        near === null ? 'create it on the server or correct its name in the configuration' : `did you mean "${printable(near)}"?`,
+        near === null
+          ? 'create it on the server or correct its name in the configuration'
+          : `did you mean "${printable(near)}"?`,
     });
   }
 
