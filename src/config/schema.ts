@@ -104,6 +104,7 @@ const directory = format('an absolute path without . or ..', (value) => isDirect
 const optionalPath = format(
   'an absolute path without . or .., or null',
   (value) => value === null || isDirectory(value) || false,
+  (words) => (words === 'null' ? null : words),
 );
 
 /** YAML reads 0640 as the number 640. */

@@ -144,5 +144,6 @@ function runSecretCommand(
 }
 
 function unavailable(where: string, detail: string): MailwatchdError {
-  return new MailwatchdError('SECRET_UNAVAILABLE', { where, detail });
+  const remedy = 'see to it, as the user of the daemon, or correct `password`';
+  return new MailwatchdError('SECRET_UNAVAILABLE', { where, detail, remedy });
 }

@@ -385,6 +385,7 @@ describe('the environment', () => {
       MAILWATCHD_STORAGE_FILE_MODE: '0600',
       MAILWATCHD_LIMITS_CONNECTIONS_PER_ACCOUNT: '3',
       MAILWATCHD_LOG_CONSOLE: 'false',
+      MAILWATCHD_LOG_DIRECTORY: 'null',
       MAILWATCHD_PARSERS: '2',
       MAILWATCHD_CONFIG: '/etc/x',
       PATH: '/bin',
@@ -399,6 +400,7 @@ describe('the environment', () => {
     expect(config.storage.fileMode).toBe(0o600);
     expect(config.limits.connectionsPerAccount).toBe(3);
     expect(config.log.console).toBe(false);
+    expect(config.log.directory).toBeNull();
     expect(config.parsers).toBe(2);
   });
 
