@@ -1,5 +1,5 @@
 /** The whole daemon in one process, on an embedded server: publish, reload, replay, stop, catch up once. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
@@ -155,6 +155,29 @@ test('a replay that was asked for while the daemon runs is served by it', async 
   const documents = rig.documents();
   expect([...documents.keys()]).toEqual([`support/${id}.json`, `support/${id}~2.json`]);
   expect(new Set([...documents.values()].map((document) => document.id))).toEqual(new Set([id]));
+});
+
+test("a replay whose place is taken by a stranger's file waits; those behind it do not", async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const { state, storage } = rig.config;
+  storage.source = 'keep';
+  const log = listeningLog();
+  const daemon = await start(rig.config, log);
+  const ids: string[] = [];
+  for (const subject of ['first', 'second']) {
+    server.deliver(mail(subject));
+    ids.push(String((await log.heard('published')).id));
+  }
+  const [first, second] = ids as [string, string];
+  writeFileSync(join(storage.directory, 'support', `${first}~2.json`), '{}');
+  await until('the ledger to say so', () =>
+    [...listMessages(state.directory)].every((message) => message.state === 'published'),
+  );
+  requestReplays(state.directory, ids, { again: true, now: Date.now() });
+  expect(await log.heard('replayed')).toMatchObject({ name: `${second}~2` });
+  expect(await log.heard('replay_waits')).toMatchObject({ error: { code: 'FILE_EXISTS' } });
+  await daemon.stop();
 });
 
 test('once: catches up and ends; a mailbox that cannot is named, the others are done', async () => {
