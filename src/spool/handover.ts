@@ -306,7 +306,10 @@ function stage(ledger: Ledger, { arrival, facts, row }: Coming, now: number): st
   if (replay !== undefined) {
     // One that is gone was answered already, by a document.
     if (ledger.get('SELECT 1 FROM replay WHERE number = ?', replay) === undefined) return undefined;
-  } else if (known !== null && known.state !== 'unfetchable' && !isUnread(known)) return undefined;
+  } else if (known !== null) {
+    // Staged already: it comes twice in this batch.
+    if (known.staging || (known.state !== 'unfetchable' && !isUnread(known))) return undefined;
+  }
   forgetAlone(ledger, row);
   recordStaged(ledger, facts, row, now);
   return known?.state === 'quarantined' && row.kind === 'document' ? arrival.item.identity.id : null;

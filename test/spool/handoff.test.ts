@@ -643,9 +643,10 @@ test('what cannot be fetched is recorded, asked for on demand, and published whe
   expect(handled(false)).toEqual([5]);
   expect(handled(true)).toEqual([]);
   expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 1, stored: 0 });
-  expect(hand(service, staged(place, service, epoch, 5))).toEqual([null]);
+  const comes = () => staged(place, service, epoch, 5);
+  expect(hand(service, comes(), comes(), staged(place, service, epoch, 6))).toEqual([null, null, null]);
   service.flush();
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 1 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 2 });
   service.calls.recordUnfetchable(epoch.id, message, { code: 'MESSAGE_UNFETCHABLE' });
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 1 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, stored: 2 });
 });
