@@ -110,7 +110,8 @@ function toJson(message: ListedMessage) {
     size,
     sha256,
     path,
-    receivedAt: isoTime(receivedAt),
+    // As the document has it: INTERNALDATE knows whole seconds.
+    receivedAt: isoTime(receivedAt)?.replace('.000Z', 'Z'),
     publishedAt: isoTime(publishedAt),
     reason,
   };

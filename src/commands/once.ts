@@ -49,7 +49,7 @@ export async function once({ configFile, environment, version, stderr }: Invocat
         );
       }
       throw new MailwatchdError('CHECK_FAILED', {
-        detail: `${failures.length} of ${counts.size} mailboxes could not catch up`,
+        detail: `${failures.length} of ${counts.size} mailboxes are not done`,
         remedy: 'the lines above say why',
       });
     } finally {

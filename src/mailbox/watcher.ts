@@ -69,6 +69,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
   let everConnected = false;
   let failures = 0;
   let holds = 0;
+  /** What `once` could not do although all else is done. */
+  let unfinished: MailwatchdError | null = null;
 
   /** The signal of a wait that a stop or a nudge ends. */
   const interruption = () => AbortSignal.any([signal, nudged.signal]);
@@ -95,6 +97,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
     } catch (error) {
       if (!signal.aborted) throw error;
     }
+    if (unfinished !== null) throw unfinished;
   }
 
   async function attempt(): Promise<void> {
@@ -134,8 +137,11 @@ export function watchMailbox(options: WatchOptions): Watcher {
       while (!signal.aborted) {
         try {
           const session = await open(connection);
-          await sync(session, { everything: true });
-          if (mode === 'once') return;
+          const fault = await sync(session, { everything: true });
+          if (mode === 'once') {
+            unfinished = fault;
+            return;
+          }
           await keepUp(session);
         } catch (thrown) {
           await hold(thrown);
@@ -187,7 +193,11 @@ export function watchMailbox(options: WatchOptions): Watcher {
     return session;
   }
 
-  async function sync(session: Session, { everything }: { everything: boolean }): Promise<void> {
+  /** Returns what stands against one message or an after-action, while the rest is done. */
+  async function sync(
+    session: Session,
+    { everything }: { everything: boolean },
+  ): Promise<MailwatchdError | null> {
     reporter.state('syncing');
     if (everything) memory.obstructed.clear();
     await catchUp(session);
@@ -200,6 +210,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
     holds = 0;
     reporter.heard(session.connection.heardAt());
     reporter.synced(fault);
+    return fault;
   }
 
   /** Trouble with storage, or an undecided epoch, is not the connection's: it waits, and all is looked at again. */

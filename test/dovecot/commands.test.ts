@@ -125,7 +125,7 @@ test('list filters, and tells each message in a line of JSON', async () => {
     size: truth!.size,
     sha256: truth!.sha256,
     path: expect.stringContaining(`support/2026/10/03/${row!.id}.json`),
-    receivedAt: expect.stringMatching(/^2026-10-03T10:00:00(\.000)?Z$/),
+    receivedAt: '2026-10-03T10:00:00Z',
     publishedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
     reason: null,
   });

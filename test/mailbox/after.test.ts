@@ -44,6 +44,17 @@ test('delete: UID EXPUNGE of ours only; what others have marked stays', async ()
   expect(server.commands).not.toContain('EXPUNGE');
 });
 
+test('once: an after-action that cannot be done is a failure, though every message is published', async () => {
+  await using harness = await createHarness();
+  const { server, ledger, intake } = harness;
+  ledger.owesAfterActions = true;
+  server.deliver('INBOX', mail('one'));
+  await harness.watch({ ...after({ move: 'Nowhere' }), mode: 'once' });
+  await expect(harness.done()).rejects.toMatchObject({ code: 'FOLDER_MISSING' });
+  expect(intake.published).toHaveLength(1);
+  expect(await ledger.owedAfterActions(1, 10)).toEqual([1]);
+});
+
 test.each([
   ['MOVE', { move: 'Archive' }, 'after.move'],
   ['UIDPLUS', { delete: true }, 'after.delete'],
