@@ -159,25 +159,28 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
 
   let serving: Promise<void> | null = null;
-  /** One at a time; asked again by the spool whenever the ledger changed from outside. */
+  let asked = false;
+  /** One at a time. What is asked for meanwhile is served after it. */
   function serve(): void {
+    asked = true;
     serving ??= serveWaiting().finally(() => {
       serving = null;
     });
   }
 
   async function serveWaiting(): Promise<void> {
-    while (!stopping.signal.aborted) {
+    while (asked && !stopping.signal.aborted) {
+      asked = false;
       try {
         await serveReplays(engine, log);
-        break;
       } catch (error) {
         log.warn('replay_waits', { error: toMailwatchdError(error, 'INTERNAL') });
         await sleep(clock, REPLAY_AGAIN_MS, stopping.signal);
+        asked = true;
       }
-    }
-    for (const { account, folder } of watched.values()) {
-      await countQuarantined({ account: account.name, folder });
+      for (const { account, folder } of watched.values()) {
+        await countQuarantined({ account: account.name, folder });
+      }
     }
   }
 
