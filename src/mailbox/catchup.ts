@@ -28,7 +28,7 @@ export async function catchUp(session: Session): Promise<void> {
 }
 
 async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<void> {
-  const { ledger, epoch, limits, tally } = session;
+  const { ledger, epoch, limits, tally, memory } = session;
   if (listed.length === 0) return;
   const handled = new Set(
     await holding(
@@ -36,7 +36,8 @@ async function fetchNew(session: Session, low: number, high: number, listed: num
     ),
   );
   const fresh = listed.filter((uid) => !handled.has(uid));
-  tally.arrived(fresh.length);
+  tally.arrived(fresh.filter((uid) => uid > memory.arrivedThrough).length);
+  memory.arrivedThrough = Math.max(memory.arrivedThrough, ...listed.slice(-1));
   await fetchMessages(session, fresh, { lane: 'arrivals' });
 }
 

@@ -11,7 +11,7 @@ export type MailboxState = 'connecting' | 'syncing' | 'idle' | 'polling' | 'hold
 export interface MailboxReport extends Mailbox {
   state: MailboxState;
   healthy: boolean;
-  /** Why it is not healthy, or what was the last trouble while it reconnects; null where all is well. */
+  /** Why it is not healthy, or what was the last trouble while it reconnects: `CODE: words`; null where all is well. */
   reason: string | null;
   /** Since when it is in this state. */
   since: number;
@@ -27,6 +27,9 @@ export interface MailboxReport extends Mailbox {
 
 /** A connection lost for less is routine: the mailbox reconnects and stays healthy. */
 const ROUTINE_FAILURES = 3;
+
+/** The code first: it is what docs/operations.md is sorted by. */
+const reasonOf = (error: MailwatchdError): string => `${error.code}: ${error.message}`;
 
 export interface Reporter {
   report(): MailboxReport;
@@ -63,6 +66,7 @@ export function createReporter(
     missing: 0,
   };
   let troubleAt: number | null = null;
+  let troubleKind: string | null = null;
   let fault: string | null = null;
 
   function change(changes: Partial<MailboxReport>): void {
@@ -74,10 +78,12 @@ export function createReporter(
     onChange(next);
   }
 
-  /** One line for a change, not for each try. */
+  /** One line for a trouble, not for each try: the words of one kind differ, by a file's name for example. */
   function trouble(event: string, error: MailwatchdError): void {
-    const first = troubleAt === null || current.reason !== error.message;
+    const kind = `${event} ${error.code}`;
+    const first = troubleAt === null || troubleKind !== kind;
     troubleAt ??= clock.monotonic();
+    troubleKind = kind;
     log[first ? 'warn' : 'debug'](event, { code: error.code, reason: error.message });
   }
 
@@ -102,12 +108,12 @@ export function createReporter(
       change({
         state: failing ? 'failing' : 'connecting',
         healthy: current.healthy && !failing,
-        reason: error.message,
+        reason: reasonOf(error),
       });
     },
     holding(error) {
       trouble('mailbox_holding', error);
-      change({ state: 'holding', healthy: false, reason: error.message });
+      change({ state: 'holding', healthy: false, reason: reasonOf(error) });
     },
     notStored(error) {
       const reason = error instanceof Held ? error.error.message : String(error);
@@ -120,7 +126,7 @@ export function createReporter(
       if (found !== null && found.message !== fault)
         log.warn('mailbox_fault', { code: found.code, reason: found.message });
       fault = found?.message ?? null;
-      change({ state: 'syncing', healthy: found === null, reason: fault });
+      change({ state: 'syncing', healthy: found === null, reason: found && reasonOf(found) });
     },
     stopped: () => log.debug('mailbox_stopped', {}),
   };

@@ -28,6 +28,8 @@ export interface Memory {
   obstructed: Map<number, MailwatchdError>;
   /** How many suspects are left in each lane after an unclean end (docs/reliability.md). */
   suspects: Record<Lane, number>;
+  /** The highest UID counted as arrived: a hold asks for what lies above `scannedThrough` again and again. */
+  arrivedThrough: number;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** A FETCH that ended the connection was narrowed: the next try is another one, so it need not wait long. */
@@ -45,6 +47,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     unmatched: new Set(),
     obstructed: new Map(),
     suspects: { arrivals: count, backfill: count },
+    arrivedThrough: 0,
     cautious: false,
     narrowed: false,
   };

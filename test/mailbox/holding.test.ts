@@ -10,13 +10,14 @@ test('a full disk holds the mailbox; nothing is lost, and one message goes first
   await using harness = await createHarness();
   const { server, intake, clock } = harness;
   for (let uid = 1; uid <= 30; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  let tries = 0;
   intake.gate = async () => {
-    throw full();
+    throw new MailwatchdError('STORAGE_FULL', { where: `/var/spool/mailwatchd/${++tries}.json` });
   };
   await harness.watch();
   const report = await harness.until(({ state }) => state === 'holding');
   expect(report).toMatchObject({ healthy: false, stored: 0 });
-  expect(report.reason).toContain('/var/spool/mailwatchd');
+  expect(report.reason).toMatch(/^STORAGE_FULL: \/var\/spool\/mailwatchd\//);
   const held = (times: number) =>
     harness.until(() => harness.logged.filter((line) => line.includes('mailbox_holding')).length === times);
 
@@ -29,6 +30,9 @@ test('a full disk holds the mailbox; nothing is lost, and one message goes first
     clock.advance(clock.timers()[0]!);
   }
   await held(7);
+  // What is asked for again is not counted again, and one trouble is one warning.
+  expect(harness.report()).toMatchObject({ expected: 30, missing: 30 });
+  expect(harness.logged.filter((line) => line.startsWith('warn mailbox_holding'))).toHaveLength(1);
   expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
   expect(intake.mostWorking).toBe(1);
   expect(server.connections()).toBe(1);
@@ -82,7 +86,7 @@ test('a large message that can neither be stored nor removed holds the mailbox a
   };
   await harness.watch();
   const report = await harness.until(({ state }) => state === 'holding' || state === 'failing');
-  expect(report).toMatchObject({ state: 'holding', reason: full().message });
+  expect(report).toMatchObject({ state: 'holding', reason: `STORAGE_FULL: ${full().message}` });
 });
 
 test('a hold waits for what is in flight of other ranges', async () => {
