@@ -1,4 +1,5 @@
 /** Mailbox, parsers and spool together: poison between good messages, and a storage that fails under them. */
+import { hash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -94,8 +95,15 @@ test.each([
   const held = join(rig.config.storage.directory, '.quarantine/support/INBOX-1700000000-2');
   expect(readFileSync(`${held}.eml`)).toEqual(mail('two', `X-Poison: ${poison}\r\n`));
   expect(JSON.parse(readFileSync(`${held}.error`, 'utf8')).code).toMatch(new RegExp(`^${code}$`));
-  const states = [...listMessages(rig.config.state.directory)].map(({ uid, state }) => `${uid} ${state}`);
-  expect(states.toSorted()).toEqual(['1 published', '2 quarantined', '3 published', '4 published']);
+  const listed = [...listMessages(rig.config.state.directory)].toSorted((x, y) => x.uid - y.uid);
+  expect(listed.map(({ uid, state }) => `${uid} ${state}`)).toEqual([
+    '1 published',
+    '2 quarantined',
+    '3 published',
+    '4 published',
+  ]);
+  // By its bytes it is recognised under another UIDVALIDITY.
+  expect(listed[1]).toMatchObject({ sha256: hash('sha256', readFileSync(`${held}.eml`)) });
   expect(rig.files('.staging')).toEqual([]);
   expect(work.watcher.report()).toMatchObject({ expected: 4, stored: 4, missing: 0 });
 });
