@@ -46,19 +46,22 @@ export function coloured(output: Output, style: Style, text: string): string {
 /** Narrowest that a column becomes, so that each still says something. */
 const MIN_COLUMN = 8;
 /** The last column holds reasons and paths: it gets at least this, and wraps instead of being cut. */
-const MIN_LAST_COLUMN = 24;
+const MIN_LAST_COLUMN = 16;
 const GAP = '  ';
 
 /**
  * Rows under their headings. On a terminal the last column is wrapped, and the others are cut where that
  * does not suffice; in a pipe every row is one line. Cells may carry our own styles; foreign text is
- * escaped by the caller.
+ * escaped by the caller. What stands under `whole` is needed to the letter (an id to replay) and never cut.
  */
-export function table(output: Output, headings: string[], rows: string[][]): string {
+export function table(output: Output, headings: string[], rows: string[][], whole: string[] = []): string {
   const cells = [headings.map((heading) => coloured(output, 'bold', heading)), ...rows];
   const widths = headings.map((_, column) => Math.max(...cells.map((row) => width(row[column] ?? ''))));
   const last = widths.length - 1;
-  if (output.isTTY && output.columns) shrink(widths, output.columns - GAP.length * last);
+  if (output.isTTY && output.columns) {
+    const cuttable = headings.slice(0, last).map((heading) => !whole.includes(heading));
+    shrink(widths, cuttable, output.columns - GAP.length * last);
+  }
   return cells
     .flatMap((row) => {
       const [first = '', ...more] = wrapped(row[last] ?? '', widths[last] ?? 0);
@@ -72,14 +75,15 @@ export function table(output: Output, headings: string[], rows: string[][]): str
 
 const width = (text: string): number => stripVTControlCharacters(text).length;
 
-function shrink(widths: number[], available: number): void {
-  const last = widths.length - 1;
+function shrink(widths: number[], cuttable: boolean[], available: number): void {
+  const last = cuttable.length;
   const others = widths.slice(0, last).reduce((sum, each) => sum + each, 0);
   widths[last] = Math.min(widths[last] ?? 0, Math.max(MIN_LAST_COLUMN, available - others));
   for (let total = others + widths[last]; total > available; total--) {
-    const widest = Math.max(...widths.slice(0, last));
+    const candidates = widths.map((columns, column) => (cuttable[column] ? columns : 0));
+    const widest = Math.max(...candidates);
     if (widest <= MIN_COLUMN) return;
-    widths[widths.indexOf(widest)] = widest - 1;
+    widths[candidates.indexOf(widest)] = widest - 1;
   }
 }
 

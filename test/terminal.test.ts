@@ -29,10 +29,16 @@ test.each([120, 60, 48, 30])('on a terminal of %i columns it fits, and the reaso
   const lines = stripVTControlCharacters(table(terminal(columns), headings, rows))
     .trimEnd()
     .split('\n');
-  const narrowest = 8 + 2 + 8 + 2 + 24;
+  const narrowest = 8 + 2 + 8 + 2 + 16;
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(Math.max(columns, narrowest));
   const reason = lines.slice(1, -1).map((line) => line.slice(line.lastIndexOf('  ') + 2).trim());
   expect(reason.join(' ')).toContain('user name or password');
+});
+
+test('an id is never cut, however narrow the terminal is', () => {
+  const id = 'INBOX-1700000000-4711';
+  const shown = table(terminal(30), ['STATE', 'ID', 'REASON'], [['quarantined', id, 'too large']], ['ID']);
+  expect(stripVTControlCharacters(shown)).toContain(id);
 });
 
 test('a word longer than its column is broken, not lost', () => {

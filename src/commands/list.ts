@@ -46,9 +46,7 @@ export async function list(
   }
   const limited = { ...filter, limit: Math.min(filter.limit ?? TABLE_LIMIT, TABLE_LIMIT) };
   const rows = [...listMessages(config.state.directory, limited)].map(toRow);
-  stdout.write(
-    table(stdout, ['STATE', 'MAILBOX', 'ID', 'RECEIVED', 'SIZE', 'MESSAGE-ID', 'PATH OR REASON'], rows),
-  );
+  stdout.write(table(stdout, ['STATE', 'MAILBOX', 'ID', 'RECEIVED', 'SIZE', 'PATH OR REASON'], rows, ['ID']));
   return EXIT.OK;
 }
 
@@ -122,9 +120,9 @@ function toRow(message: ListedMessage): string[] {
     message.state,
     cell(`${message.account}/${message.folder}`),
     cell(message.id),
-    cell(isoTime(message.receivedAt)),
+    // To the minute, in UTC; --json has it whole.
+    cell(isoTime(message.receivedAt)?.slice(0, 16).replace('T', ' ')),
     formatBytes(message.size),
-    cell(message.messageId),
     cell(message.reason ?? message.path),
   ];
 }

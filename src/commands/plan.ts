@@ -52,7 +52,7 @@ export async function plan({ configFile, environment, stdout }: Invocation): Pro
   );
   if (failed === 0) return EXIT.OK;
   throw new MailwatchdError('CHECK_FAILED', {
-    detail: `${failed} mailboxes could not be looked at`,
+    detail: `${failed} of ${rows.flat().length} mailboxes could not be looked at`,
     remedy: 'try `mailwatchd check`',
   });
 }

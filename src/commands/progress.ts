@@ -16,13 +16,19 @@ export function startProgress(output: Output, unit: string): Progress {
     stream: output as NodeJS.WriteStream,
     clearOnComplete: false,
     hideCursor: true,
+    // With its words beside it the line fits 80 columns.
+    barsize: 24,
   };
   const bar = new SingleBar(options, Presets.shades_classic);
-  const begun = performance.now();
+  /** When the first was done, and how many then: connecting is no part of the rate. */
+  let first: { at: number; done: number } | null = null;
   bar.start(0, 0, { speed: '0', left: '–' });
   return {
     update(done, total) {
-      const perSecond = done / Math.max(0.001, (performance.now() - begun) / 1000);
+      const now = performance.now();
+      if (done > 0) first ??= { at: now, done };
+      const perSecond =
+        first === null || now === first.at ? 0 : ((done - first.done) * 1000) / (now - first.at);
       bar.setTotal(total);
       bar.update(done, {
         speed: perSecond.toFixed(0),
