@@ -198,6 +198,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const account = config.accounts.find((each) => each.name === name);
       if (account !== undefined && !stopping.signal.aborted) await start(account, folder);
     }
+    // Whoever corrected a password file does not want to wait for the next try.
+    for (const { watcher } of watched.values()) if (!watcher.report().healthy) watcher.nudge();
     log.info('reloaded', {
       added: change.added.length,
       removed: change.removed.length,

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
-import { systemClock } from '../../src/clock.ts';
+import { type Clock, systemClock } from '../../src/clock.ts';
 import { Secret } from '../../src/config/secrets.ts';
 import type { Config } from '../../src/config/types.ts';
 import { startDaemon } from '../../src/daemon.ts';
@@ -11,6 +11,7 @@ import { requestReplays } from '../../src/spool/adopt.ts';
 import { listMessages } from '../../src/spool/reading.ts';
 import { isLocked } from '../../src/supervision/lock.ts';
 import type { DaemonStatus } from '../../src/supervision/status.ts';
+import { createManualClock } from '../clock.ts';
 import { startEmbeddedServer } from '../servers/embedded.ts';
 import { until } from '../servers/until.ts';
 import { listeningLog, makeRig, PASSWORD, USER } from './rig.ts';
@@ -23,8 +24,12 @@ const mail = (subject: string) =>
 const statusOf = ({ state }: Config): DaemonStatus =>
   JSON.parse(readFileSync(join(state.directory, 'status.json'), 'utf8'));
 
-const start = (config: Config, log: ReturnType<typeof listeningLog>, mode: 'run' | 'once' = 'run') =>
-  startDaemon({ config, environment: {}, log, clock: systemClock, version: '1.2.3', mode });
+const start = (
+  config: Config,
+  log: ReturnType<typeof listeningLog>,
+  mode: 'run' | 'once' = 'run',
+  clock: Clock = systemClock,
+) => startDaemon({ config, environment: {}, log, clock, version: '1.2.3', mode });
 
 test('a message that was there and one that arrives are published, and the stop leaves nothing in staging', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
@@ -131,6 +136,24 @@ test('reload takes over a changed password', async () => {
   });
   server.deliver(mail('now'));
   await log.heard('published');
+  await daemon.stop();
+});
+
+test('reload tries a mailbox in trouble at once, though its configuration is the same', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const file = join(rig.config.state.directory, 'password');
+  writeFileSync(file, 'wrong');
+  rig.config.accounts[0]!.password = { file };
+  const log = listeningLog();
+  const clock = createManualClock();
+  const daemon = await start(rig.config, log, 'run', clock);
+  expect(await log.heard('mailbox_failing')).toMatchObject({ code: 'AUTH_FAILED' });
+  writeFileSync(file, PASSWORD);
+  await daemon.reload(rig.config);
+  // Time for a new connection's turn, and less than there is between two tries by themselves.
+  clock.advance(1_000);
+  await log.heard('recovered');
   await daemon.stop();
 });
 
