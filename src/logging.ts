@@ -1,6 +1,6 @@
 /** Log lines: events with fields, to stderr and to files rotated by date and size. The only file that knows winston. */
 import { readFileSync, rmSync } from 'node:fs';
-import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
@@ -69,6 +69,8 @@ const LOOK_EVERY_MS = 10_000;
 const CLOSE_WITHIN_MS = 1_000;
 const DAY_MS = 86_400_000;
 
+/** For the daemon's group to read: lines hold addresses and what servers say. */
+const FILE_MODE = 0o640;
 const FILE_NAME = /^mailwatchd-\d{4}-\d\d-\d\d(\.\d+)?\.log(\.gz)?$/;
 const AUDIT_FILE = '.mailwatchd-audit.json';
 
@@ -184,13 +186,19 @@ function openFiles(
       maxFiles: `${Math.ceil(options.keep / DAY_MS)}d`,
       auditFile: join(directory, AUDIT_FILE),
       eol: '',
-      options: { flags: 'a', mode: 0o640 },
+      options: { flags: 'a', mode: FILE_MODE },
     });
     const opened = { transport, file: null as string | null };
     current = opened;
     lookAt = clock.monotonic() + LOOK_EVERY_MS;
     transport.on('error', (error) => drop(transport, error));
     transport.logStream.on('error', (error) => drop(transport, error));
+    // It makes its archives with the mode that the umask gives.
+    transport.on('archive', (file: string) => {
+      chmod(file, FILE_MODE).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') drop(transport, error);
+      });
+    });
     transport.on('new', (file: string) => {
       opened.file = file;
       // The transport forgets its archives when it is started on another day, so age is ours too.

@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -143,6 +144,8 @@ test('files are rotated by size and compressed', async () => {
   }
   const ending = (end: string) => logFiles().filter((name) => name.endsWith(end));
   await vi.waitFor(() => expect([ending('.log').length, ending('.gz').length]).toEqual([1, 2]));
+  const modes = () => logFiles().map((name) => statSync(join(directory, name)).mode & 0o777);
+  await vi.waitFor(() => expect(modes()).toEqual([0o640, 0o640, 0o640]));
   await log.close();
   const seen = [...logged().matchAll(/ n=(\d+) /g)].map(([, n]) => Number(n));
   expect(new Set(seen).size).toBe(seen.length);
