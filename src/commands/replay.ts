@@ -39,7 +39,7 @@ export async function replay(
   const accepted = requested.length - refused.length;
 
   if (isLocked(config.state.directory)) {
-    stdout.write(`${accepted} left to the running daemon\n`);
+    stdout.write(leftToDaemon(accepted));
     return refused.length === 0 ? EXIT.OK : EXIT.CHECK_FAILED;
   }
   const log = openLog({ ...config.log, console: config.log.console && !stderr.isTTY, clock: systemClock });
@@ -67,10 +67,13 @@ export async function replay(
     const error = toMailwatchdError(thrown, 'INTERNAL');
     // The daemon was started in between: it serves what was left in the ledger.
     if (error.code !== 'ALREADY_RUNNING') throw error;
-    stdout.write(`${accepted} left to the running daemon\n`);
+    stdout.write(leftToDaemon(accepted));
     return refused.length === 0 ? EXIT.OK : EXIT.CHECK_FAILED;
   } finally {
     progress.stop();
     await log.close();
   }
 }
+
+const leftToDaemon = (count: number): string =>
+  `${count} left to the running daemon${count === 0 ? '' : ': its log tells what becomes of it'}\n`;

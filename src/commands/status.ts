@@ -29,7 +29,11 @@ export async function status(
       ({ mailbox, reason }) => `${printable(mailbox)}: ${printableSentence(reason)}\n`,
     );
     (json ? stderr : stdout).write(
-      ill.length > 0 ? verdicts.join('') : json ? '' : `OK: ${status.mailboxes.length} mailboxes\n`,
+      ill.length > 0
+        ? verdicts.join('')
+        : json
+          ? ''
+          : `OK: ${status.mailboxes.length} ${status.mailboxes.length === 1 ? 'mailbox' : 'mailboxes'}\n`,
     );
   } else if (!json) {
     stdout.write(
