@@ -199,13 +199,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       if (account !== undefined && !stopping.signal.aborted) await start(account, folder);
     }
     // Whoever corrected a password file does not want to wait for the next try.
-    for (const { watcher } of watched.values()) if (!watcher.report().healthy) watcher.nudge();
+    nudge(({ healthy }) => !healthy);
     log.info('reloaded', {
       added: change.added.length,
       removed: change.removed.length,
       changed: change.changed.length,
     });
     status.changed();
+  }
+
+  /** Makes those mailboxes look again now, whatever they wait for. */
+  function nudge(which: (report: MailboxReport) => boolean): void {
+    for (const { watcher } of watched.values()) if (which(watcher.report())) watcher.nudge();
   }
 
   async function stopAll(): Promise<void> {
@@ -241,7 +246,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     );
     void Promise.all(ended).then(() => finished.resolve(failures));
   } else {
-    engine.spool.onReplayRequested(serve);
+    engine.spool.onChangedOutside(() => {
+      serve();
+      // `adopt` may have decided what one of them waits for.
+      nudge(({ state }) => state === 'holding');
+    });
     serve();
   }
 

@@ -94,7 +94,7 @@ async function adoptMailbox(
   );
   if (!(await agreed(invocation, yes))) return EXIT.CHECK_FAILED;
   decideEpoch(config.state.directory, { account: held.account, folder: held.folder }, decision);
-  stdout.write('done: a running daemon goes on within a minute\n');
+  stdout.write('done: a running daemon goes on within seconds\n');
   return EXIT.OK;
 }
 

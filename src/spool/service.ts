@@ -53,8 +53,8 @@ export interface Service {
   /** Commits due "published" marks. */
   flush(): void;
   due(): boolean;
-  /** True when another process has left a request to replay since the last look. */
-  replaysRequested(): boolean;
+  /** True when another process has committed since the last look: a request to replay, or a decision. */
+  changedOutside(): boolean;
   /** The clean end: marks committed, the run's directory removed. */
   stop(): void;
 }
@@ -99,11 +99,11 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
       }),
     flush: handover.flush,
     due: handover.due,
-    replaysRequested() {
+    changedOutside() {
       const seen = ledger.dataVersion();
       if (seen === version) return false;
       version = seen;
-      return pendingReplays(ledger).length > 0;
+      return true;
     },
     stop() {
       try {

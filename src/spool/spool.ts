@@ -55,8 +55,8 @@ export interface Spool extends MailboxLedger {
   endAlone(epochId: number, uid: number): Promise<void>;
   /** Requests left by `mailwatchd replay`, oldest first. */
   pendingReplays(): Promise<Replay[]>;
-  /** Calls back within a second after a request was left. */
-  onReplayRequested(callback: () => void): void;
+  /** Calls back within a second after another process has changed the ledger: `replay` or `adopt`. */
+  onChangedOutside(callback: () => void): void;
   /** SOURCE_MISSING, ALREADY_PUBLISHED, UNKNOWN_MESSAGE, DAEMON_KILLED, STORAGE_*. Its `accept` carries `replay: number`. */
   beginReplay(replay: Replay): Promise<BegunReplay>;
   /** The request failed for good: it is kept with its reason. */
@@ -80,7 +80,7 @@ export async function openSpool(
 ): Promise<Spool> {
   const worker = new Worker(entry, { workerData: options });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: MailwatchdError): void }>();
-  const replayListeners: (() => void)[] = [];
+  const outsideListeners: (() => void)[] = [];
   const fatalListeners: ((error: MailwatchdError) => void)[] = [];
   let numbers = 0;
   let names = 0;
@@ -110,7 +110,7 @@ export async function openSpool(
     worker.on('message', (report: Report) => {
       if (report.kind === 'ready') resolve(report.run);
       else if (report.kind === 'refused') reject(reviveError(report.error));
-      else if (report.kind === 'replay-requested') for (const callback of replayListeners) callback();
+      else if (report.kind === 'changed-outside') for (const callback of outsideListeners) callback();
       else {
         for (const { number, value, error } of report.answers) {
           const waiter = waiting.get(number);
@@ -178,7 +178,7 @@ export async function openSpool(
       call('recordUnfetchable', epochId, message, plainError(error)),
     owedAfterActions: (epochId, limit) => call('owedAfterActions', epochId, limit),
     pendingReplays: () => call('pendingReplays'),
-    onReplayRequested: (callback) => void replayListeners.push(callback),
+    onChangedOutside: (callback) => void outsideListeners.push(callback),
     async beginReplay(replay) {
       const begun = await call('beginReplay', replay);
       return { ...begun, target: target(begun.identity, begun.name) };

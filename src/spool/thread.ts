@@ -42,7 +42,7 @@ export type Report =
   | { kind: 'ready'; run: Run }
   | { kind: 'refused'; error: PlainError }
   | { kind: 'answers'; answers: Answer[] }
-  | { kind: 'replay-requested' };
+  | { kind: 'changed-outside' };
 
 export type Answer = { number: number; value?: unknown; error?: PlainError };
 
@@ -157,7 +157,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     cancelWatch = systemClock.after(WATCH_MILLISECONDS, () => {
       watch();
       try {
-        if (service.replaysRequested()) report({ kind: 'replay-requested' });
+        if (service.changedOutside()) report({ kind: 'changed-outside' });
       } catch (error) {
         // A ledger that cannot be read is reported by those who need it; this only looks again.
         ours(error);

@@ -161,7 +161,7 @@ test('a request of another process calls back', async () => {
     error: { code: 'PARSE_FAILED' },
   });
   await spool.counts(INBOX);
-  const called = new Promise<void>((resolve) => spool.onReplayRequested(resolve));
+  const called = new Promise<void>((resolve) => spool.onChangedOutside(resolve));
   requestReplays(place.state, 'quarantined', { again: false, now: MORNING });
   await called;
   const [replay] = await spool.pendingReplays();

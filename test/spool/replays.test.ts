@@ -98,12 +98,12 @@ test('an id that two accounts have must be named with its account', () => {
 
 test('a running daemon sees a request of another process, and its own writing is none', () => {
   const { service, epoch, place, request } = stocked();
-  expect(service.replaysRequested()).toBe(false);
+  expect(service.changedOutside()).toBe(false);
   hand(service, staged(place, service, epoch, 8));
-  expect(service.replaysRequested()).toBe(false);
+  expect(service.changedOutside()).toBe(false);
   request('quarantined');
-  expect(service.replaysRequested()).toBe(true);
-  expect(service.replaysRequested()).toBe(false);
+  expect(service.changedOutside()).toBe(true);
+  expect(service.changedOutside()).toBe(false);
   expect(service.calls.pendingReplays()).toEqual([
     {
       number: 1,
