@@ -37,7 +37,6 @@ const table = {
     retry: 'later',
     exit: EXIT.TEMPFAIL,
   },
-  NOT_RUNNING: { meaning: 'no daemon is running on this state directory', retry: 'later' },
   WRONG_USER: {
     meaning: 'only the owner of the state directory may do this',
     retry: 'never',

@@ -5,7 +5,7 @@ import type { Config } from '../config/types.ts';
 import { EXIT, MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import { adoptStorage, decideEpoch, inspectPairing } from '../spool/adopt.ts';
-import { summarizeLedger } from '../spool/reading.ts';
+import { unclearMailboxes } from '../spool/reading.ts';
 import { takeLock } from '../supervision/lock.ts';
 import { assertOwner } from '../supervision/owner.ts';
 import type { Invocation } from './invocation.ts';
@@ -74,7 +74,7 @@ async function adoptMailbox(
   yes: boolean,
 ): Promise<number> {
   const { stdout } = invocation;
-  const held = summarizeLedger(config.state.directory).unclear.find(
+  const held = unclearMailboxes(config.state.directory).find(
     ({ account, folder }) => `${account}/${folder}` === name,
   );
   if (held === undefined) {

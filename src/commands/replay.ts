@@ -76,4 +76,4 @@ export async function replay(
 }
 
 const leftToDaemon = (count: number): string =>
-  `${count} left to the running daemon${count === 0 ? '' : ': its log tells what becomes of it'}\n`;
+  `${count} left to the running daemon${count === 0 ? '' : ': `mailwatchd list` and its log tell what becomes of it'}\n`;

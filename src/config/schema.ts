@@ -117,7 +117,7 @@ function mode(name: string, must: number, mustNot: number): string {
   });
 }
 
-export const TOKENS = ['account', 'folder', 'yyyy', 'mm', 'dd', 'id'] as const;
+const TOKENS = ['account', 'folder', 'yyyy', 'mm', 'dd', 'id'] as const;
 /** With its tokens filled in, a path stays below PATH_MAX. */
 const MAX_TEMPLATE_CHARS = 500;
 

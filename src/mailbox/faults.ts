@@ -97,7 +97,7 @@ export function fault(thrown: unknown, context: FaultContext): MailwatchdError {
 }
 
 /** Text of a server made fit to print, with every secret taken out. */
-export function conceal(text: string, secrets: string[]): string {
+function conceal(text: string, secrets: string[]): string {
   const clean = secrets
     .filter((secret) => secret !== '')
     .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);

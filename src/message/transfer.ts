@@ -56,7 +56,7 @@ export function decodeBase64(bytes: Buffer): TransferDecoded {
 }
 
 /** RFC 2045 §6.7: white space at a line's end is not content; an `=` that begins nothing is itself. */
-export function decodeQuotedPrintable(bytes: Buffer): TransferDecoded {
+function decodeQuotedPrintable(bytes: Buffer): TransferDecoded {
   const out = Buffer.allocUnsafe(bytes.length);
   let length = 0;
   /** What is behind it may be white space at the end of a line. */
@@ -104,7 +104,7 @@ function softBreakEnd(bytes: Buffer, from: number): number {
 }
 
 /** Lines between `begin <mode> <name>` and `end`; without a `begin`, nothing can be decoded. */
-export function decodeUuencode(bytes: Buffer): TransferDecoded {
+function decodeUuencode(bytes: Buffer): TransferDecoded {
   const out = Buffer.allocUnsafe(bytes.length);
   let length = 0;
   let inside = false;

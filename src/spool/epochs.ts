@@ -63,7 +63,7 @@ function opened(row: EpochRow, warnings: string[]): Omit<OpenedEpoch, 'suspects'
 }
 
 /** The mailbox's present epoch, null before its first opening. */
-export function latestEpoch(ledger: Ledger, mailbox: Mailbox): EpochRow | null {
+function latestEpoch(ledger: Ledger, mailbox: Mailbox): EpochRow | null {
   const sql = 'SELECT * FROM epoch WHERE account = ? AND folder = ? ORDER BY id DESC LIMIT 1';
   return ledger.get<EpochRow>(sql, mailbox.account, mailbox.folder) ?? null;
 }

@@ -3,7 +3,6 @@ import type { Mailbox, MessageState } from '../model.ts';
 import { unclearEpochs } from './epochs.ts';
 import { type Ledger, readLedger } from './ledger.ts';
 import { messageId } from './names.ts';
-import { type FailedReplay, failedReplays, pendingReplays, type Replay } from './replays.ts';
 
 /** A message of the ledger, in the contract's words. */
 export interface ListedMessage extends Mailbox {
@@ -21,7 +20,7 @@ export interface ListedMessage extends Mailbox {
   receivedAt: number;
   /** ms; null unless it is published. */
   publishedAt: number | null;
-  /** Why it is not published: an error's code and words. */
+  /** Why it is not published, or why its last replay failed: an error's code and words. */
   reason: string | null;
 }
 
@@ -49,8 +48,9 @@ export function* listMessages(
   try {
     const rows = ledger.iterate<ListedRow>(
       `SELECT e.account, e.folder, e.label, m.uid, m.state, m.message_id, coalesce(m.size, m.declared_size) AS size,
-         lower(hex(m.sha256)) AS sha256, m.path, m.internal_date, m.recorded_at, m.code, m.reason
-       FROM message m JOIN epoch e ON e.id = m.epoch
+         lower(hex(m.sha256)) AS sha256, m.path, m.internal_date, m.recorded_at, m.code, m.reason,
+         r.code AS replay_code, r.reason AS replay_reason
+       FROM message m JOIN epoch e ON e.id = m.epoch LEFT JOIN replay r ON r.epoch = m.epoch AND r.uid = m.uid
        WHERE (?1 IS NULL OR e.account = ?1) AND (?2 IS NULL OR e.folder = ?2) AND (?3 IS NULL OR m.state = ?3)
          AND (?4 IS NULL OR m.recorded_at >= ?4)
        ORDER BY m.recorded_at DESC, m.epoch DESC, m.uid DESC LIMIT ?5`,
@@ -79,6 +79,8 @@ interface ListedRow extends Mailbox {
   recorded_at: number;
   code: string | null;
   reason: string | null;
+  replay_code: string | null;
+  replay_reason: string | null;
 }
 
 function listed(row: ListedRow): ListedMessage {
@@ -94,9 +96,15 @@ function listed(row: ListedRow): ListedMessage {
     path: row.path,
     receivedAt: row.internal_date,
     publishedAt: row.state === 'published' ? row.recorded_at : null,
-    reason: row.code === null ? null : [row.code, row.reason].filter(Boolean).join(': '),
+    reason:
+      row.replay_code === null
+        ? reasonOf(row.code, row.reason)
+        : `replay failed: ${reasonOf(row.replay_code, row.replay_reason)}`,
   };
 }
+
+const reasonOf = (code: string | null, reason: string | null): string | null =>
+  code === null ? null : [code, reason].filter(Boolean).join(': ');
 
 /** How many messages of a mailbox are in which state, over all its epochs. */
 export interface MailboxCounts {
@@ -122,29 +130,15 @@ export function mailboxCounts(ledger: Ledger, mailbox: Mailbox): MailboxCounts {
   };
 }
 
-/** The ledger's view of the whole program, for `status` and `replay`. */
-export interface LedgerSummary {
-  mailboxes: (Mailbox & MailboxCounts)[];
-  pendingReplays: Replay[];
-  failedReplays: FailedReplay[];
-  /** Mailboxes that hold with EPOCH_UNCLEAR, and how many candidates match nothing. */
-  unclear: (Mailbox & { unmatched: number; since: number })[];
-}
+/** A mailbox that holds with EPOCH_UNCLEAR, and how many candidates match nothing. */
+export type UnclearMailbox = ReturnType<typeof unclearEpochs>[number];
 
-/** Reads the summary; empty where there is no ledger yet. STORAGE_MISSING, LEDGER_FAILED. */
-export function summarizeLedger(stateDirectory: string): LedgerSummary {
+/** The mailboxes that wait for a decision; none where there is no ledger yet. STORAGE_MISSING, LEDGER_FAILED. */
+export function unclearMailboxes(stateDirectory: string): UnclearMailbox[] {
   const ledger = readLedger(stateDirectory);
-  if (ledger === null) return { mailboxes: [], pendingReplays: [], failedReplays: [], unclear: [] };
+  if (ledger === null) return [];
   try {
-    const mailboxes = ledger.all<Mailbox>(
-      'SELECT DISTINCT account, folder FROM epoch ORDER BY account, folder',
-    );
-    return {
-      mailboxes: mailboxes.map((mailbox) => ({ ...mailbox, ...mailboxCounts(ledger, mailbox) })),
-      pendingReplays: pendingReplays(ledger),
-      failedReplays: failedReplays(ledger),
-      unclear: unclearEpochs(ledger),
-    };
+    return unclearEpochs(ledger);
   } finally {
     ledger.close();
   }

@@ -20,12 +20,6 @@ export interface Replay extends Mailbox {
   requestedAt: number;
 }
 
-/** A replay that failed, with its reason, until it is requested again. */
-export interface FailedReplay extends Replay {
-  code: string;
-  reason: string;
-}
-
 /** What is needed to parse a message again. */
 export interface ReplaySource {
   identity: MessageIdentity;
@@ -52,7 +46,7 @@ const FOUND = `SELECT m.epoch, m.uid, m.state, m.copies, m.complete, m.path, m.d
   m.flags, e.account, e.folder, e.label FROM message m JOIN epoch e ON e.id = m.epoch`;
 
 /** A message by its id, or `account/id` where several accounts have one of that id. UNKNOWN_MESSAGE. */
-export function findMessage(ledger: Ledger, name: string): Found {
+function findMessage(ledger: Ledger, name: string): Found {
   const [id, account] = name.split('/', 2).reverse() as [string, string | undefined];
   const parts = parseId(id);
   const found =
@@ -131,27 +125,13 @@ function refusalOf(
   return { code: 'SOURCE_MISSING', detail: `the message is ${message.state}` };
 }
 
-const REPLAY = `SELECT r.number, r.epoch AS epochId, r.uid, r.requested_at AS requestedAt, r.code, r.reason,
-  e.account, e.folder, e.label FROM replay r JOIN epoch e ON e.id = r.epoch`;
-
-function replayOf({ label, ...row }: FailedReplay & { label: string }): FailedReplay {
-  return { ...row, id: messageId(row.folder, label, row.uid) };
-}
-
-/** The requests that wait, oldest first. */
+/** The requests that wait, oldest first; one that failed has its code, and waits no more. */
 export function pendingReplays(ledger: Ledger): Replay[] {
-  const rows = ledger.all<FailedReplay & { label: string }>(
-    `${REPLAY} WHERE r.code IS NULL ORDER BY r.number`,
+  const rows = ledger.all<Omit<Replay, 'id'> & { label: string }>(
+    `SELECT r.number, r.epoch AS epochId, r.uid, r.requested_at AS requestedAt, e.account, e.folder, e.label
+     FROM replay r JOIN epoch e ON e.id = r.epoch WHERE r.code IS NULL ORDER BY r.number`,
   );
-  return rows.map(replayOf).map(({ code: _code, reason: _reason, ...replay }) => replay);
-}
-
-/** The requests that failed, oldest first. */
-export function failedReplays(ledger: Ledger): FailedReplay[] {
-  const rows = ledger.all<FailedReplay & { label: string }>(
-    `${REPLAY} WHERE r.code IS NOT NULL ORDER BY r.number`,
-  );
-  return rows.map(replayOf);
+  return rows.map(({ label, ...row }) => ({ ...row, id: messageId(row.folder, label, row.uid) }));
 }
 
 /**
