@@ -1,13 +1,14 @@
 /** The quickstart: an embedded IMAP server, the built daemon against it, three messages, their documents. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { styleText } from 'node:util';
 import { type EmbeddedServer, startEmbeddedServer } from '../test/servers/embedded.ts';
 import { connectImap } from '../test/servers/imap-client.ts';
+import { publishedFiles } from '../test/servers/published.ts';
 import { until } from '../test/servers/until.ts';
 
 const ACCOUNT = { user: 'demo@example.org', password: 'demo' };
@@ -144,7 +145,7 @@ async function quickstart(keep: boolean): Promise<void> {
   await whileDaemonRuns('the daemon to watch its mailbox', READY_WITHIN, () => isWatching(directory));
 
   const shown = new Set<string>();
-  const nextDocument = () => documentsIn(storage).find((file) => !shown.has(file));
+  const nextDocument = () => publishedFiles(storage).find((file) => !shown.has(file));
   const show = (file: string, title: string) => {
     const seenAt = performance.now();
     shown.add(file);
@@ -240,13 +241,6 @@ function isWatching(directory: string): boolean {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
-}
-
-/** Published documents; what begins with a dot is the daemon's own. */
-function documentsIn(storage: string): string[] {
-  return readdirSync(storage, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.json') && !name.startsWith('.'))
-    .map((name) => join(storage, name));
 }
 
 /** A line a field, cut to the terminal's width; how many were left out. */

@@ -9,9 +9,10 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
+import { publishedFiles } from '../servers/published.ts';
 import { type Document, readDocument } from './documents.ts';
 import { accountOn, createWorkplace, type Workplace } from './workplace.ts';
 
@@ -42,10 +43,7 @@ const message = (subject: string, body = 'Hello.') =>
 
 /** Published documents by file name. */
 function published(place: Workplace): Map<string, Document> {
-  const files = readdirSync(place.storage, { recursive: true, encoding: 'utf8' }).filter(
-    (name) => name.endsWith('.json') && !name.startsWith('.'),
-  );
-  return new Map(files.map((name) => [name.split('/').at(-1)!, readDocument(join(place.storage, name))]));
+  return new Map(publishedFiles(place.storage).map((file) => [basename(file), readDocument(file)]));
 }
 const subjects = (place: Workplace) => [...published(place).values()].map(({ subject }) => subject).sort();
 
