@@ -1,9 +1,10 @@
 /** The command line: names, options, help and examples of each command; what fails prints one line. */
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
+import { fstatSync, readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Invocation } from './commands/invocation.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from './errors.ts';
 import { printable } from './escape.ts';
+import { openNotification } from './supervision/notification.ts';
 import { flushed, type Terminal } from './terminal.ts';
 
 const DEFAULT_CONFIG = '/etc/mailwatchd/mailwatchd.yaml';
@@ -50,6 +51,21 @@ export async function runCommandLine(
 function errorLines(failure: MailwatchdError): string {
   const [first = '', ...more] = failure.message.split('\n').map((line) => printable(line, MAX_ERROR_LINE));
   return [`mailwatchd: ${failure.code}: ${first}`, ...more].map((line) => `${line}\n`).join('');
+}
+
+/** An option's file descriptor. The three standard ones have another use. */
+function descriptor(text: string): number {
+  if (/^[3-9]$|^[1-9][0-9]{1,3}$/.test(text) && isOpen(Number(text))) return Number(text);
+  throw new InvalidArgumentError('It must be the number of an open file descriptor above 2.');
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function usageError(error: CommanderError): MailwatchdError {
@@ -105,14 +121,18 @@ function buildProgram(
     return command;
   };
 
-  add(
-    'run',
-    'the daemon, in the foreground',
-    'mailwatchd run --config /etc/mailwatchd/mailwatchd.yaml',
-  ).action(async (_options, command: Command) => {
-    const { run } = await import('./commands/run.ts');
-    finish(await run(invocation(command)));
-  });
+  add('run', 'the daemon, in the foreground', 'mailwatchd run --config /etc/mailwatchd/mailwatchd.yaml')
+    .option('--notify-fd <number>', "tell there how the start ended: 'ready', or the error", descriptor)
+    .action(async (options: { notifyFd?: number }, command: Command) => {
+      const { run } = await import('./commands/run.ts');
+      const startEnded = openNotification(options.notifyFd ?? null);
+      try {
+        finish(await run(invocation(command), { onReady: () => startEnded('ready\n') }));
+      } catch (error) {
+        startEnded(errorLines(toMailwatchdError(error, 'INTERNAL')));
+        throw error;
+      }
+    });
 
   add('once', 'catch up on every mailbox, then exit', 'mailwatchd once --config mailwatchd.yaml').action(
     async (_options, command: Command) => {
@@ -134,6 +154,15 @@ function buildProgram(
       finish(await plan(invocation(command)));
     },
   );
+
+  add(
+    'describe',
+    'what a supervisor must know of the configuration, a line each: directories, variables, mailboxes',
+    'mailwatchd describe',
+  ).action(async (_options, command: Command) => {
+    const { describe } = await import('./commands/describe.ts');
+    finish(await describe(invocation(command)));
+  });
 
   add('status', "the running daemon's mailboxes", 'mailwatchd status --check')
     .option('--json', 'as data')

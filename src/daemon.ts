@@ -10,7 +10,6 @@ import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watche
 import type { Mailbox } from './model.ts';
 import { paceConnections } from './pace.ts';
 import { serveReplays } from './replay.ts';
-import { startHeartbeat } from './supervision/heartbeat.ts';
 import { type DaemonStatus, openStatusFile } from './supervision/status.ts';
 
 /** How long a stop waits for what is in flight; the rest is left to the next start (the Contract). */
@@ -102,12 +101,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     onError: (error) => log.warn('status_failed', { directory, error }),
   });
   releases.defer(() => status.close());
-  const heartbeat = startHeartbeat({
-    directory,
-    clock,
-    onError: (error) => log.warn('heartbeat_failed', { directory, error }),
-  });
-  releases.defer(() => heartbeat.stop());
 
   /** Never rejects: a figure of the status that cannot be had is no reason to end. */
   async function countQuarantined(mailbox: Mailbox): Promise<void> {
@@ -239,6 +232,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   for (const account of config.accounts) {
     for (const folder of account.folders) await start(account, folder);
   }
+  // Whoever looks once we are ready finds every mailbox.
+  await status.written();
   if (mode === 'once') {
     const failures: Failure[] = [];
     const ended = [...watched].map(([mailbox, { watcher }]) =>

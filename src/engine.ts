@@ -1,4 +1,4 @@
-/** What run, once and replay share: the lock, the spool, the parsers, and the intake that joins them. */
+/** What run, once and replay share: the lock, the heartbeat, the spool, the parsers, and the intake that joins them. */
 import { createBudget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/types.ts';
@@ -7,6 +7,7 @@ import type { Log } from './logging.ts';
 import { type ParserPool, startParsers } from './message/pool.ts';
 import type { Intake } from './ports.ts';
 import { openSpool, type Spool } from './spool/spool.ts';
+import { startHeartbeat } from './supervision/heartbeat.ts';
 import { takeLock } from './supervision/lock.ts';
 import { assertOwner } from './supervision/owner.ts';
 
@@ -31,10 +32,18 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { config, log, clock } = options;
   const releases = new AsyncDisposableStack();
   try {
-    await assertOwner(config.state.directory);
-    const lock = await takeLock(config.state.directory);
+    const { directory } = config.state;
+    await assertOwner(directory);
+    const lock = await takeLock(directory);
     releases.defer(() => lock.release());
-    const spool = await openSpool({ stateDirectory: config.state.directory, storage: config.storage });
+    // Before the spool, so that a long settling does not look like a loop that hangs.
+    const heartbeat = startHeartbeat({
+      directory,
+      clock,
+      onError: (error) => log.warn('heartbeat_failed', { directory, error }),
+    });
+    releases.defer(() => heartbeat.stop());
+    const spool = await openSpool({ stateDirectory: directory, storage: config.storage });
     releases.defer(() => spool.stop());
     const parsers = startParsers({
       size: config.parsers,

@@ -1,5 +1,5 @@
 /** Every command with wrong, missing and hostile arguments: the right exit status, one line, no stack trace. */
-import { existsSync } from 'node:fs';
+import { existsSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +54,10 @@ const USAGE: string[][] = [
   ['nonsense'],
   ['run', '--nonsense'],
   ['run', 'extra'],
+  ['run', '--notify-fd', '1'],
+  ['run', '--notify-fd', '977'],
+  ['run', '--notify-fd', 'three'],
+  ['describe', 'extra'],
   ['run', '--config'],
   ['once', '--json'],
   ['check', '--online'],
@@ -87,7 +91,7 @@ test.each(USAGE.map((argv) => ({ argv })))('$argv is a usage error', async ({ ar
   expect(err).not.toMatch(/\p{Cc}(?!$)/u);
 });
 
-const CONFIGURED = ['run', 'once', 'check', 'plan', 'status', 'list', 'adopt'];
+const CONFIGURED = ['run', 'once', 'check', 'plan', 'status', 'describe', 'list', 'adopt'];
 
 test.each(CONFIGURED)('%s with a configuration that is not there', async (command) => {
   const { status, out, err } = await mailwatchd(command, '--config', join(directory, 'absent.yaml'));
@@ -115,6 +119,29 @@ test.each([
   expect(err).toMatch(/^mailwatchd: STORAGE_MISSING: [^\n]*no-st(ate|orage)[^\n]*\n$/);
   // Refused before the log: a file of root in its directory would keep the daemon from writing there.
   expect(existsSync(join(directory, 'no-log'))).toBe(false);
+});
+
+test('run tells whoever asked how its start failed, and stderr as well', async () => {
+  const path = join(directory, 'outcome');
+  const outcome = openSync(path, 'w');
+  const argv = ['run', '--notify-fd', String(outcome), '--config', join(directory, 'faulty.yaml')];
+  const { status, err } = await mailwatchd(...argv);
+  expect(status).toBe(78);
+  expect(err).toMatch(/^mailwatchd: CONFIG_INVALID: /);
+  expect(await readFile(path, 'utf8')).toBe(err);
+});
+
+test('describe names directories, variables and mailboxes, a line each', async () => {
+  const { status, out } = await mailwatchd('describe', '--config', join(directory, 'good.yaml'));
+  expect(status).toBe(0);
+  expect(out.split('\n')).toEqual([
+    `storage\t${join(directory, 'no-storage')}`,
+    `state\t${join(directory, 'no-state')}`,
+    `log\t${join(directory, 'no-log')}`,
+    'variable\tPASSWORD_OF_NOBODY',
+    'mailbox\tsupport INBOX\tsupport/INBOX',
+    '',
+  ]);
 });
 
 test('replay says of each message that it refuses what, where and what to do', async () => {

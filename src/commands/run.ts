@@ -8,8 +8,11 @@ import { assertOwner } from '../supervision/owner.ts';
 import { handleSignals } from '../supervision/signals.ts';
 import type { Invocation } from './invocation.ts';
 
-/** Errors: those of the configuration and of `openEngine`; LEDGER_FAILED where the ledger ends under it. */
-export async function run({ configFile, environment, version }: Invocation): Promise<number> {
+/** `onReady`: what the last run left is settled, and every mailbox is being connected to. Errors: those of the configuration and of `openEngine`; LEDGER_FAILED where the ledger ends under it. */
+export async function run(
+  { configFile, environment, version }: Invocation,
+  { onReady }: { onReady: () => void },
+): Promise<number> {
   const { config, warnings } = await loadConfig(configFile, environment);
   // Before the log: files of another user in its directory would be in the daemon's way.
   await assertOwner(config.state.directory);
@@ -34,6 +37,7 @@ export async function run({ configFile, environment, version }: Invocation): Pro
     log.info('starting', { version, pid: process.pid, config: configFile });
     daemon = await startDaemon({ config, environment, log, clock: systemClock, version, mode: 'run' });
     log.info('started', { mailboxes: config.accounts.reduce((sum, { folders }) => sum + folders.length, 0) });
+    onReady();
     await Promise.race([stopAsked.promise, daemon.finished]);
     await daemon.stop();
     log.info('stopped');

@@ -3,6 +3,7 @@ import { readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { printable, printableSentence } from '../escape.ts';
+import type { Mailbox } from '../model.ts';
 import { isLocked } from './lock.ts';
 
 export type MailboxPhase = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
@@ -48,6 +49,8 @@ const FULL_BELOW_BYTES = 64 * 1024;
 export interface StatusFile {
   /** Something changed: written at once, or as soon as a second has passed since the last time. */
   changed(): void;
+  /** Resolves once what is known now is written. */
+  written(): Promise<void>;
   /** Writes a last time. */
   close(): Promise<void>;
 }
@@ -102,6 +105,11 @@ export function openStatusFile({ directory, clock, snapshot, onError }: StatusFi
       dirty = true;
       if (writing === null) schedule();
     },
+    async written() {
+      await writing;
+      cancel();
+      await begin();
+    },
     async close() {
       closed = true;
       cancel();
@@ -124,13 +132,16 @@ async function replaceFile(path: string, content: string): Promise<void> {
   }
 }
 
+/** How `mailboxes` names one: on one line, without a tab. */
+export function mailboxLabel({ account, folder }: Mailbox): string {
+  return `${account}/${printable(folder)}`;
+}
+
 /** A line a mailbox: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. */
 export function mailboxLines(mailboxes: MailboxStatus[]): string {
   return mailboxes
-    .map(({ account, folder, healthy, reason }) =>
-      [`${account}/${printable(folder)}`, healthy ? 'ok' : 'failing', printableSentence(reason ?? '')].join(
-        '\t',
-      ),
+    .map(({ healthy, reason, ...mailbox }) =>
+      [mailboxLabel(mailbox), healthy ? 'ok' : 'failing', printableSentence(reason ?? '')].join('\t'),
     )
     .map((line) => `${line}\n`)
     .join('');

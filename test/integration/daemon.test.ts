@@ -57,6 +57,13 @@ test('a message that was there and one that arrives are published, and the stop 
   expect(existsSync(join(rig.config.state.directory, 'heartbeat'))).toBe(true);
 });
 
+test('whoever waited for the start finds every mailbox in the status', async () => {
+  using rig = await makeRig(1, [{ folders: ['INBOX', 'A', 'B', 'C'] }]);
+  const daemon = await start(rig.config, listeningLog());
+  expect(statusOf(rig.config).mailboxes.map(({ folder }) => folder)).toEqual(['INBOX', 'A', 'B', 'C']);
+  await daemon.stop();
+});
+
 test('a second daemon on the same state fails, and the first goes on', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
   using rig = await makeRig(server.port);
