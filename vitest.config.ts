@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-/** `unit` takes seconds; `integration` runs the whole on an embedded server; `dovecot` on a real one. */
+/**
+ * `unit` takes seconds; `integration` runs the whole on an embedded server; `dovecot` on a real one;
+ * `container` in the built image, which scripts/test makes.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -8,7 +11,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/integration/**', 'test/dovecot/**'],
+          exclude: ['test/integration/**', 'test/dovecot/**', 'test/container/**'],
           testTimeout: 20_000,
         },
       },
@@ -26,6 +29,14 @@ export default defineConfig({
           testTimeout: 300_000,
           hookTimeout: 120_000,
           fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'container',
+          include: ['test/container/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 120_000,
         },
       },
     ],
