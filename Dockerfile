@@ -40,7 +40,7 @@ RUN set -e; \
 COPY . .
 RUN npm run build && \
     ./scripts/stage /stage --node "$(command -v node)" && \
-    install -D -m 755 scripts/entrypoint /stage/usr/lib/mailwatchd/entrypoint && \
+    install -m 755 scripts/entrypoint scripts/take-directories /stage/usr/lib/mailwatchd && \
     install -D -m 600 monitrc /stage/etc/monit/monitrc
 
 # --- the result ------------------------------------------------------------------------------------
