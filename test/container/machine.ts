@@ -31,6 +31,9 @@ export interface Machine extends AsyncDisposable {
 /** A machine that nobody ended ends itself. */
 const LIFETIME_SECONDS = 1800;
 
+/** Names of all files of a machine. */
+const MAX_OUTPUT = 2 ** 26;
+
 /** Its first process: looks after orphans, as an init does. */
 const INIT = `sleep ${LIFETIME_SECONDS} & wait $!`;
 
@@ -73,6 +76,9 @@ mount -t overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" overlay
 mount -t proc proc "$base/root/proc"
 mount --rbind /dev "$base/root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$base/root/run"
+# What may be installed here is not there.
+rm -rf "$base/root/usr/lib/mailwatchd"* "$base/root/etc/init.d/mailwatchd" "$base/root/etc/mailwatchd" \\
+  "$base/root/var/lib/mailwatchd" "$base/root/var/log/mailwatchd" "$base/root/var/spool/mailwatchd"
 for path; do
   mkdir -p "$base/root$path"
   mount --bind -o ro "$path" "$base/root$path"
@@ -106,10 +112,7 @@ async function startNamespace(shared: string[]): Promise<Machine> {
     await isUp(child);
     const [init] = descendantsOf(child.pid ?? 0);
     if (!init) throw new Error('its first process is not there');
-    return machine(
-      ['nsenter', '--target', String(init.pid), '--mount', '--pid', '--root', '--wd=/'],
-      dispose,
-    );
+    return machine(['nsenter', '--target', String(init.pid), '--mount', '--pid', '--root', '--wd'], dispose);
   } catch (error) {
     await dispose();
     throw error;
@@ -160,7 +163,7 @@ function machine(enter: string[], dispose: () => Promise<void>): Machine {
 /** Rejects where the program cannot be started at all. */
 function execute([program = '', ...parameters]: string[]): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    execFile(program, parameters, (error, stdout, stderr) => {
+    execFile(program, parameters, { maxBuffer: MAX_OUTPUT }, (error, stdout, stderr) => {
       if (error && typeof error.code !== 'number') reject(error);
       else resolve({ status: Number(error?.code ?? 0), stdout, stderr });
     });
