@@ -214,8 +214,8 @@ describe('the demo', () => {
   test('is locked in as the watcher of real mailboxes is, and publishes nothing but the page', async () => {
     expect(await confinement(project, 'demo')).toEqual(WATCHER);
     const others = { ...WATCHER, memory: 256 * 1024 * 1024, pids: 100, published: [] };
-    // CHOWN, SETGID and SETUID; none; DAC_READ_SEARCH.
-    const capabilities = { mailserver: 'c1', sender: '00', consumer: '04' };
+    // CHOWN, KILL, SETGID and SETUID; none; DAC_READ_SEARCH.
+    const capabilities = { mailserver: 'e1', sender: '00', consumer: '04' };
     for (const [service, set] of Object.entries(capabilities))
       expect(await confinement(project, service)).toEqual({ ...others, privileges: privileges(set) });
   });
