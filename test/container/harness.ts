@@ -14,6 +14,7 @@ import { basename, join } from 'node:path';
 import { onTestFailed } from 'vitest';
 import { accountOn, type MailboxStatus, type Outcome } from '../dovecot/workplace.ts';
 import type { Dovecot } from '../servers/dovecot.ts';
+import { familyOf, type Process } from '../servers/processes.ts';
 import { until } from '../servers/until.ts';
 import { docker, dockerOk } from './docker.ts';
 import { type MonitPage, monitPage } from './monit-page.ts';
@@ -26,6 +27,10 @@ const LABEL = `mailwatchd-test=${process.env.MAILWATCHD_TEST_RUN ?? process.pid}
 
 /** How often something is asked that takes another process to answer, ms. */
 const ASK_EVERY = 200;
+
+/** For `processes`. */
+export const DAEMON = /^\S*node \S+main\.js run /;
+export const MONIT = /^monit -I /;
 
 /** Monit's cycle is 5 s: whatever it says or does may take a few. */
 export const CYCLES = 60_000;
@@ -58,7 +63,9 @@ export interface Container extends AsyncDisposable {
   page: MonitPage;
   /** Writes the configuration anew: `changes` over what it was made with, or a text as it is. */
   configure(changes: object | string): void;
-  /** `docker run`: once a life. */
+  /** Writes a secret anew, in the file that is mounted. */
+  setSecret(name: string, content: string): void;
+  /** `docker run`: once. */
   run(): Promise<void>;
   /** `docker start`, `docker stop`, `docker restart`, `docker kill`; the time that each took, ms. */
   start(): Promise<number>;
@@ -71,11 +78,13 @@ export interface Container extends AsyncDisposable {
   exec(...command: string[]): Promise<Outcome>;
   /** `docker inspect` by a Go template. */
   inspect(template: string): Promise<string>;
-  /** All it ever said, on both streams. */
-  logs(): Promise<string>;
+  /** All it ever said, on both streams; `timestamps` puts the time before each line. */
+  logs(options?: { timestamps?: boolean }): Promise<string>;
   /** The pid, in the container's own numbers, that its pid file holds; null where there is none. */
   daemon(): Promise<number | null>;
-  /** Sends a signal to that process. */
+  /** The container's processes whose command line matches, as the host sees them. */
+  processes(commandLine: RegExp): Promise<Process[]>;
+  /** Sends a signal to the daemon. */
   signalDaemon(signal: string): Promise<void>;
   /** What the daemon says of its mailboxes; null where it has said nothing yet. */
   mailboxes(): MailboxStatus[] | null;
@@ -88,7 +97,7 @@ export interface Container extends AsyncDisposable {
   /** Resolves once a daemon of this life of the container waits for mail in every mailbox. */
   watching(within?: number): Promise<void>;
   /** Resolves once a row of the page is as wanted; a page that does not answer is not. */
-  pageSays(name: string, wanted: { status?: RegExp; output?: RegExp }, within?: number): Promise<void>;
+  pageSays(service: string, wanted: { status?: RegExp; output?: RegExp }, within?: number): Promise<void>;
 }
 
 /** An account on a test server, with its password in the secret of the user's name. */
@@ -120,8 +129,10 @@ export function createContainer(options: ContainerOptions): Container {
   if (options.storageOwner) chownSync(inside('storage'), options.storageOwner.uid, options.storageOwner.gid);
 
   const pagePassword = 'page-password';
+  const setSecret = (secret: string, content: string) =>
+    writeFileSync(join(directory, 'secrets', secret), `${content}\n`);
   for (const [secret, content] of Object.entries({ monit_password: pagePassword, ...options.secrets }))
-    if (content !== null) writeFileSync(join(directory, 'secrets', secret), `${content}\n`);
+    if (content !== null) setSecret(secret, content);
 
   // On the host's network, since the test servers listen on loopback only; so each has Monit on an address
   // of its own.
@@ -177,6 +188,7 @@ export function createContainer(options: ContainerOptions): Container {
           : JSON.stringify({ accounts: options.accounts, ...options.settings, ...changes });
       writeFileSync(configuration, text);
     },
+    setSecret,
     async run() {
       await bears('run', '--detach', '--name', name, ...parameters);
     },
@@ -187,13 +199,17 @@ export function createContainer(options: ContainerOptions): Container {
     command: (...command) => docker('run', '--rm', ...parameters, ...command),
     exec: (...command) => docker('exec', name, ...command),
     inspect: (template) => dockerOk('inspect', '--format', template, name),
-    async logs() {
-      const { stdout, stderr } = await docker('logs', name);
+    async logs({ timestamps = false } = {}) {
+      const { stdout, stderr } = await docker('logs', `--timestamps=${timestamps}`, name);
       return stdout + stderr;
     },
     async daemon() {
       const { status, stdout } = await container.exec('cat', '/run/mailwatchd/mailwatchd.pid');
       return status === 0 ? Number(stdout) : null;
+    },
+    async processes(commandLine) {
+      const first = Number(await container.inspect('{{.State.Pid}}'));
+      return familyOf(first).filter(({ pid }) => commandLine.test(commandLineOf(pid)));
     },
     async signalDaemon(signal) {
       // Debian's small installations have `kill` in the shell only.
@@ -230,6 +246,17 @@ export function createContainer(options: ContainerOptions): Container {
   };
   container.configure({});
   return container;
+}
+
+/** Empty where it has gone. */
+function commandLineOf(pid: number): string {
+  const file = `/proc/${pid}/cmdline`;
+  try {
+    return readFileSync(file, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
 }
 
 const isWatched = ({ state, missing }: MailboxStatus): boolean =>

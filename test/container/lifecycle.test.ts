@@ -1,25 +1,164 @@
-/** What becomes of mail when the daemon, Monit or the container dies, hangs, stops or starts. */
+/** What becomes of mail when the daemon, Monit or the container is killed, hangs, or is stopped and started. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { expectStagingEmpty } from '../dovecot/ground-truth.ts';
 import { startDovecot } from '../servers/dovecot.ts';
-import { containerAccount, startContainer } from './harness.ts';
+import { until } from '../servers/until.ts';
+import { dockerOk } from './docker.ts';
+import { type Container, containerAccount, DAEMON, MONIT, startContainer } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
+
+const RESTARTS = 10;
+
+/** `docker stop` kills what has not ended then, ms. */
+const DOCKER_PATIENCE = 10_000;
 
 const INBOX = [{ account: 'support', user: 'ann', folder: 'INBOX' }];
 
-test('kill -9 of the daemon', async () => {
-  await using server = await startDovecot({ users: { ann: 'a' } });
-  await using container = await startContainer({
-    accounts: [containerAccount(server, 'support', 'ann')],
-    secrets: { ann: 'a' },
-  });
-  using mail = startMailFlow(server, container, INBOX);
+/** A container that watches ann's INBOX, which Monit's page says too, and mail on its way there. */
+async function startWatching() {
+  await using stack = new AsyncDisposableStack();
+  const server = stack.use(await startDovecot({ users: { ann: 'a' } }));
+  const container = stack.use(
+    await startContainer({
+      accounts: [containerAccount(server, 'support', 'ann')],
+      secrets: { ann: 'a' },
+    }),
+  );
+  const mail = stack.use(startMailFlow(server, container, INBOX));
   await container.watching();
+  await expectHealthy(container);
+  const kept = stack.move();
+  return { container, mail, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+async function expectHealthy(container: Container): Promise<void> {
   await container.pageSays('mailwatchd', { status: /^OK$/ });
-  const outage = await mail.outage('kill -9 of the daemon', () => container.signalDaemon('KILL'));
-  await container.pageSays('mailwatchd', { status: /does not exist|not running/i });
-  await outage.over();
-  await container.pageSays('mailwatchd', { status: /^OK$/ });
+  await container.pageSays('heartbeat', { status: /^OK$/, output: /runs as process/ });
   await container.pageSays('support INBOX', { status: /^OK$/, output: /^watched$/ });
+}
+
+const processOnPage = async ({ page }: Container) => (await page.details('mailwatchd')).Pid;
+
+test('kill -9 of the daemon: Monit starts another', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const former = await processOnPage(container);
+
+  const outage = await mail.outage('kill -9 of the daemon', () => container.signalDaemon('KILL'));
+
+  await outage.over();
+  await container.until(
+    'another process on the page',
+    async () => (await processOnPage(container)) !== former,
+  );
+  await expectHealthy(container);
   await mail.expectEachOnce();
-  expect(await container.logs()).toContain('process is not running');
+});
+
+test('SIGSTOP of the daemon: the page says that it shows no life, and Monit restarts it', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const former = await processOnPage(container);
+
+  const outage = await mail.outage('SIGSTOP of the daemon', () => container.signalDaemon('STOP'));
+
+  await container.pageSays('heartbeat', { status: /failed/, output: /has shown no life for \d+ s/ });
+  await outage.over();
+  await container.until(
+    'another process on the page',
+    async () => (await processOnPage(container)) !== former,
+  );
+  await expectHealthy(container);
+  await mail.expectEachOnce();
+});
+
+test('kill -9 of Monit: the daemon goes on, and the page comes back', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const daemon = await container.daemon();
+  const [monit] = await container.processes(MONIT);
+
+  const outage = await mail.outage('kill -9 of Monit', async () => process.kill(monit!.pid, 'SIGKILL'));
+
+  await outage.over();
+  await container.until('another Monit', async () => (await container.processes(MONIT)).length === 1);
+  await expectHealthy(container);
+  expect(await container.daemon()).toBe(daemon);
+  expect(await container.logs()).toContain('Monit ended and is started again');
+  await mail.expectEachOnce();
+});
+
+test('docker stop under delivery: the watcher ends before Monit, in time, and leaves nothing in flight', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const stream = mail.stream();
+  await container.until('mail to be under way', () => stream.sent() >= 50);
+  const [daemon] = await container.processes(DAEMON);
+  const [monit] = await container.processes(MONIT);
+
+  const order: string[] = [];
+  const ends = [
+    { name: 'the watcher', one: daemon! },
+    { name: 'Monit', one: monit! },
+  ].map(async ({ name, one }) => {
+    await until(`${name} to end`, () => !one.exists(), DOCKER_PATIENCE, 1);
+    order.push(name);
+  });
+  const [milliseconds] = await Promise.all([container.stop(), ...ends]);
+  await stream.stop();
+
+  console.log(`scenario: docker stop under delivery: ${(milliseconds / 1000).toFixed(1)} s`);
+  expect(milliseconds).toBeLessThan(DOCKER_PATIENCE);
+  expect(await container.inspect('{{.State.ExitCode}} {{.State.OOMKilled}}')).toBe('0 false');
+  expect(order).toEqual(['the watcher', 'Monit']);
+  expectStagingEmpty(container.storage);
+
+  const outage = await mail.outage('docker start after docker stop', () => container.start());
+  await outage.over();
+  await expectHealthy(container);
+  await mail.expectEachOnce();
+});
+
+test('docker kill and docker start, with pid files that name a living stranger', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const stream = mail.stream();
+  await container.until('mail to be under way', () => stream.sent() >= 20);
+
+  await container.kill();
+  await stream.stop();
+  // In the next life this is tini's, and so it is always one that lives.
+  const stale = join(container.directory, 'stale');
+  writeFileSync(stale, '1\n');
+  for (const file of ['mailwatchd/mailwatchd.pid', 'monit.pid'])
+    await dockerOk('cp', stale, `${container.name}:/run/${file}`);
+  const outage = await mail.outage('docker kill and start', () => container.start());
+
+  await outage.over();
+  await expectHealthy(container);
+  expect(await container.daemon()).not.toBe(1);
+  await mail.expectEachOnce();
+});
+
+test(`docker restart ${RESTARTS} times in a row under delivery`, async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const stream = mail.stream();
+
+  const seconds: number[] = [];
+  for (let restart = 1; restart <= RESTARTS; restart++) {
+    const outage = await mail.outage(`docker restart ${restart}`, () => container.restart());
+    // Every third is restarted again before it is ready.
+    if (restart % 3 > 0 || restart === RESTARTS) seconds.push(await outage.over());
+  }
+  await stream.stop();
+
+  console.log(
+    `scenario: docker restart: ${stream.sent()} messages, longest ${Math.max(...seconds).toFixed(1)} s`,
+  );
+  expect(await container.inspect('{{.State.Status}}')).toBe('running');
+  await expectHealthy(container);
+  await mail.expectEachOnce();
 });
