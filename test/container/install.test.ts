@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type EmbeddedServer, startEmbeddedServer } from '../servers/embedded.ts';
 import { until } from '../servers/until.ts';
-import { type Machine, startMachine } from './machine.ts';
+import { type Machine, machineKind, startMachine } from './machine.ts';
 
 const REPOSITORY = resolve(import.meta.dirname, '../..');
 const SCRIPTS = join(REPOSITORY, 'scripts');
@@ -72,7 +72,7 @@ END
 async function daemons(machine: Machine): Promise<string[]> {
   const { stdout } = await machine.run(
     `grep -lsaF dist/main.js /proc/[0-9]*/cmdline | while read -r file; do
-      tr '\\0' ' ' <"$file" | grep -q '^/usr/lib/mailwatchd/bin/node ' && echo "$file"
+      tr '\\0' ' ' <"$file" | grep -q '^/usr/lib/mailwatchd/bin/node .*/dist/main.js run ' && echo "$file"
     done`,
   );
   return stdout.split('\n').flatMap((line) => /\d+/.exec(line)?.[0] ?? []);
@@ -313,6 +313,53 @@ test('one kind of service takes the place of the other, and an upgrade keeps it'
   await machine.must(`${install} --init sysv`);
   expect(await services()).toMatch(/^\/etc\/init\.d\/mailwatchd\n\/etc\/rc2\.d\/S\d\dmailwatchd\n$/);
 });
+
+// The image's tests show the rest of Monit; where there is no Docker, this machine's Monit shows it here.
+test.runIf(machineKind === 'namespace')(
+  'Monit on the machine starts it again, until it is removed',
+  async () => {
+    await using server = await startServer();
+    await using machine = await installedMachine();
+    await configure(machine, configuration(server.port));
+    await machine.must(`
+    umask 077
+    cat >/etc/monit/monitrc <<'END'
+set daemon 1
+set pidfile /run/monit.pid
+set idfile /run/monit.id
+set statefile /run/monit.state
+set httpd unixsocket /run/monit.socket
+  allow root:root
+include /etc/monit/conf.d/*
+END
+    monit -t && monit`);
+    const daemonOtherThan = (former?: string) =>
+      until('the daemon', async () => {
+        const [pid, second] = await daemons(machine);
+        expect(second).toBeUndefined();
+        return pid !== undefined && pid !== former ? pid : null;
+      });
+    const first = await daemonOtherThan();
+    await mailFlows(machine, server);
+    await machine.must(`kill -KILL ${first}`);
+    const second = await daemonOtherThan(first);
+    await mailFlows(machine, server);
+    await until('a check of the mailbox', async () =>
+      /support INBOX.*OK/.test((await machine.run('monit summary -B')).stdout),
+    );
+
+    await machine.must('monit stop mailwatchd');
+    await until('its end', async () => (await daemons(machine)).length === 0);
+    await machine.must('monit start mailwatchd');
+    await daemonOtherThan(second);
+
+    await machine.must(`${SCRIPTS}/install --remove`);
+    // It waits in vain for the start that it began meanwhile, if it did.
+    const forgotten = async () => !/mailwatchd/.test(await machine.must('monit summary -B'));
+    await until('Monit to forget it', forgotten, 90_000);
+    expect(await daemons(machine)).toEqual([]);
+  },
+);
 
 test('refuses what it does not know, what is not staged, and whoever is not root', async () => {
   await using machine = await plainMachine();
