@@ -193,6 +193,18 @@ test('an unreachable server does not keep it from starting', async () => {
   expect(mailboxes).toMatchObject([{ folder: 'INBOX' }]);
 });
 
+test('a consumer’s group on the storage gets the mail, and neither ledger nor log', async () => {
+  await using server = await startServer();
+  await using machine = await installedMachine();
+  await configure(machine, configuration(server.port));
+  await machine.must(`usermod -aG games mailwatchd && chgrp games ${STORAGE} && ${SERVICE} start`);
+  await mailFlows(machine, server);
+  expect(await machine.must(`find ${STORAGE} -name '*.json' -printf '%m %u:%g'`)).toBe(
+    '640 mailwatchd:games',
+  );
+  expect(await machine.must('find /var/lib/mailwatchd /var/log/mailwatchd -group games')).toBe('');
+});
+
 test('two starts at once give one daemon', async () => {
   await using machine = await installedMachine();
   await configure(machine, configuration());
