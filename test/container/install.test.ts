@@ -1,7 +1,7 @@
 /** A plain Debian machine: installed, used by its init script, upgraded, and removed without a trace. */
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -370,6 +370,19 @@ END
     const forgotten = async () => !/mailwatchd/.test(await machine.must('monit summary -B'));
     await until('Monit to forget it', forgotten, 90_000);
     expect(await daemons(machine)).toEqual([]);
+  },
+);
+
+test.runIf(machineKind === 'namespace' && existsSync('/usr/bin/systemd-analyze'))(
+  'systemd finds no fault in the unit, and little that it exposes',
+  async () => {
+    await using machine = await plainMachine();
+    await machine.must(`${install} --init systemd`);
+    const unit = '/etc/systemd/system/mailwatchd.service';
+    const verdict = await machine.run(`systemd-analyze verify --man=no ${unit}`);
+    expect(verdict).toEqual({ status: 0, stdout: '', stderr: '' });
+    // From 0, nothing, to 10: what a daemon can do that nobody confined is at 9.6. The threshold is in tenths.
+    await machine.must(`systemd-analyze security --offline=yes --threshold=20 --no-pager ${unit}`);
   },
 );
 
