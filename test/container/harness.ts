@@ -29,7 +29,7 @@ const LABEL = `mailwatchd-test=${process.env.MAILWATCHD_TEST_RUN ?? process.pid}
 const ASK_EVERY = 200;
 
 /** For `processes`. */
-export const DAEMON = /^\S*node \S+main\.js run /;
+export const DAEMON = /^\S*node .*main\.js run /;
 export const MONIT = /^monit -I /;
 
 /** Monit's cycle is 5 s: whatever it says or does may take a few. */

@@ -7,7 +7,7 @@ import { startMailFlow } from './mail-flow.ts';
 
 const INBOX = { account: 'support', user: 'ann', folder: 'INBOX' };
 
-/** Monit's way of saying that somebody stopped it. */
+/** Monit's way of saying that somebody stopped it, or its check. */
 const NOT_MONITORED = /^Not monitored$/;
 const OK = /^OK$/;
 
@@ -25,11 +25,12 @@ async function startWatching(server: Dovecot): Promise<Container> {
 async function expectHealthy(container: Container): Promise<void> {
   await container.pageSays('mailwatchd', { status: OK });
   await container.pageSays('support INBOX', { status: OK, output: /^watched$/ });
+  expect(await container.processes(DAEMON)).toHaveLength(1);
 }
 
 async function expectStopped(container: Container): Promise<void> {
   await container.pageSays('mailwatchd', { status: NOT_MONITORED });
-  await container.pageSays('support INBOX', { status: NOT_MONITORED });
+  await container.pageSays('support INBOX', { status: /failed/, output: /^the watcher is not running$/ });
   await container.until('the daemon to end', async () => (await container.processes(DAEMON)).length === 0);
 }
 
@@ -79,20 +80,18 @@ test('restarted on the page', async () => {
   await using server = await startDovecot({ users: { ann: 'a' } });
   await using container = await startWatching(server);
   using mail = startMailFlow(server, container, [INBOX]);
-  const { Pid: former } = await container.page.details('mailwatchd');
+  const former = await container.daemon();
 
   const stream = mail.stream();
-  await container.page.press('mailwatchd', 'restart');
-  await container.until(
-    'another process on the page',
-    async () => ![undefined, former].includes((await container.page.details('mailwatchd')).Pid),
+  const outage = await mail.outage('restart on the page', () =>
+    container.page.press('mailwatchd', 'restart'),
   );
-  const outage = await mail.outage('restart on the page', async () => undefined);
+  await container.until('another daemon', async () => ![null, former].includes(await container.daemon()));
   await outage.over(BUTTON);
   await stream.stop();
 
+  await container.watching();
   await expectHealthy(container);
-  expect(await container.processes(DAEMON)).toHaveLength(1);
   await mail.expectEachOnce();
 });
 
@@ -112,7 +111,7 @@ test('in a browser: stop, start and restart, and a mailbox of its own page', asy
   const press = async (button: string) => {
     await page.goto(container.page.url);
     await page.getByRole('link', { name: 'mailwatchd', exact: true }).click();
-    await page.getByRole('button', { name: button }).click();
+    await page.getByRole('button', { name: button, exact: true }).click();
   };
   /** The page loads itself anew every few seconds. */
   const shows = async (name: string, text: string) => {
@@ -130,7 +129,7 @@ test('in a browser: stop, start and restart, and a mailbox of its own page', asy
 
   await press('Stop service');
   await shows('mailwatchd', 'Not monitored');
-  await shows('support INBOX', 'Not monitored');
+  await shows('support INBOX', 'the watcher is not running');
   await expectStopped(container);
   await tab.screenshot('stopped');
 
