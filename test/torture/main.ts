@@ -1,0 +1,88 @@
+/** `npm run torture`: runs the attacks, prints a table of what they found, and fails if it is anything. */
+import { parseArgs } from 'node:util';
+import { runSeed } from '../servers/random.ts';
+import type { Attack, Fault, Report } from './attack.ts';
+import { ATTACKS } from './attacks.ts';
+
+const USAGE = `Usage: npm run torture -- [ATTACK…] [--minutes N] [--thorough] [--seed N]
+
+Does its worst to the built program (scripts/prepare builds it) and counts what was lost or doubled.
+
+  ATTACK      which; all of them without
+  --minutes   how long, shared by the attacks in turn (8)
+  --thorough  every case of each attack, however long it takes
+  --seed      repeats a run: it is printed at the beginning of each
+
+${ATTACKS.map(({ name, description }) => `  ${name.padEnd(16)}${description}`).join('\n')}
+`;
+
+function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      minutes: { type: 'string', default: '8' },
+      thorough: { type: 'boolean', default: false },
+      seed: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const wanted = ATTACKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const unknown = positionals.filter((name) => !ATTACKS.some((attack) => attack.name === name));
+  const minutes = Number(values.minutes);
+  if (values.help || unknown.length > 0 || !(minutes > 0)) {
+    process.stderr.write(unknown.length > 0 ? `no such attack: ${unknown.join(', ')}\n\n${USAGE}` : USAGE);
+    return Promise.resolve(values.help ? 0 : 64);
+  }
+  const seed = values.seed === undefined ? runSeed() : Number(values.seed);
+  return torture(wanted, { seed, minutes, thorough: values.thorough });
+}
+
+async function torture(
+  attacks: Attack[],
+  { seed, minutes, thorough }: { seed: number; minutes: number; thorough: boolean },
+): Promise<number> {
+  console.log(`seed ${seed}`);
+  const ends = performance.now() + minutes * 60_000;
+  const rows: { attack: string; report: Report; seconds: number }[] = [];
+  for (const [index, attack] of attacks.entries()) {
+    const begun = performance.now();
+    // What one leaves of its share is for those after it.
+    const budget = Math.max(0, ends - begun) / (attacks.length - index);
+    const tell = (line: string) => console.log(`${attack.name}: ${line}`);
+    const report = await attack
+      .run({ seed, budget, thorough, tell })
+      .catch((error: Error) => failedAttack(error));
+    for (const fault of report.faults) tell(`FOUND ${fault.kind}: ${fault.where}: ${fault.what}`);
+    rows.push({ attack: attack.name, report, seconds: (performance.now() - begun) / 1000 });
+  }
+  printTable(rows);
+  const failed = rows.filter(({ report }) => report.faults.length > 0 || report.runs === 0).length;
+  console.log(`\n${rows.length - failed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+/** An attack that broke has proved nothing. */
+const failedAttack = (error: Error): Report => ({
+  runs: 0,
+  faults: [{ kind: 'other', where: 'the attack itself', what: error.stack ?? String(error) }],
+});
+
+function printTable(rows: { attack: string; report: Report; seconds: number }[]): void {
+  const count = (faults: Fault[], kind: Fault['kind']) =>
+    faults.filter((fault) => fault.kind === kind).length;
+  console.log('');
+  console.table(
+    rows.map(({ attack, report: { runs, faults }, seconds }) => ({
+      attack,
+      runs,
+      lost: count(faults, 'lost'),
+      doubled: count(faults, 'doubled'),
+      crashes: count(faults, 'crash'),
+      hangs: count(faults, 'hang'),
+      other: count(faults, 'other'),
+      seconds: Math.round(seconds),
+    })),
+  );
+}
+
+process.exitCode = await main();
