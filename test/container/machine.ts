@@ -1,25 +1,14 @@
 /** A Debian machine to install on and to run commands on as root: a container, or a private view of this machine. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Outcome } from '../dovecot/workplace.ts';
 import { descendantsOf } from '../servers/processes.ts';
 import { until } from '../servers/until.ts';
 import { dockerOk } from './docker.ts';
-
-/**
- * container: of the image MAILWATCHD_BASE_IMAGE. namespace: this machine's files with a layer over them that is
- * thrown away, its own processes and /run; for where Docker cannot start. itself: this machine, for where
- * neither can be had; only where somebody says so, since it leaves traces.
- */
-export type MachineKind = 'container' | 'namespace' | 'itself';
-
-export const machineKind: MachineKind =
-  (process.env.MAILWATCHD_MACHINE as MachineKind | undefined) ??
-  (process.env.MAILWATCHD_BASE_IMAGE ? 'container' : 'namespace');
 
 export interface Machine extends AsyncDisposable {
   /** Runs a shell script as root, to its end. */
@@ -33,6 +22,9 @@ const LIFETIME_SECONDS = 1800;
 
 /** Names of all files of a machine. */
 const MAX_OUTPUT = 2 ** 26;
+
+/** Nothing that is run on a machine takes so long, ms. */
+const COMMAND_WITHIN = 120_000;
 
 /** Its first process: looks after orphans, as an init does. */
 const INIT = `sleep ${LIFETIME_SECONDS} & wait $!`;
@@ -83,30 +75,44 @@ for path; do
   mkdir -p "$base/root$path"
   mount --bind -o ro "$path" "$base/root$path"
 done
-exec chroot "$base/root" sh -c 'echo up; ${INIT}'
 `;
+
+/** The command of a process that has a view of its own, made in the empty directory `base`. */
+function inView(base: string, shared: string[], script: string): string[] {
+  const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private'];
+  return [...unshare, 'sh', '-c', `${MAKE_VIEW}\n${script}`, 'sh', base, ...shared];
+}
+
+function canHaveView(): boolean {
+  const base = mkdtempSync(join(tmpdir(), 'machine-'));
+  const [program = '', ...parameters] = inView(base, [], 'exec true');
+  const { status } = spawnSync(program, parameters);
+  rmdirSync(base);
+  return status === 0;
+}
+
+/**
+ * container: of the image MAILWATCHD_BASE_IMAGE. namespace: this machine's files with a layer over them that is
+ * thrown away, its own processes and /run; for where Docker cannot start. itself: this machine, for where
+ * that cannot be had either; nothing of mailwatchd may be installed on it.
+ */
+export const machineKind: 'container' | 'namespace' | 'itself' = process.env.MAILWATCHD_BASE_IMAGE
+  ? 'container'
+  : canHaveView()
+    ? 'namespace'
+    : 'itself';
 
 async function startNamespace(shared: string[]): Promise<Machine> {
   const base = mkdtempSync(join(tmpdir(), 'machine-'));
+  const command = inView(base, shared, `exec chroot "$base/root" sh -c 'echo up; ${INIT}'`);
   // Whatever ends this process ends it, and with it all its processes and mounts.
-  const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private'];
-  const child = spawn('setpriv', [
-    '--pdeathsig',
-    'KILL',
-    ...unshare,
-    'sh',
-    '-c',
-    MAKE_VIEW,
-    'sh',
-    base,
-    ...shared,
-  ]);
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command]);
   const dispose = async () => {
     if (child.exitCode === null && child.signalCode === null) {
       child.kill('SIGKILL');
       await once(child, 'exit');
     }
-    rmSync(base, { recursive: true, force: true });
+    rmdirSync(base);
   };
   try {
     await isUp(child);
@@ -140,7 +146,7 @@ async function useThisMachine(): Promise<Machine> {
     await here.must('./scripts/install --purge && rm -rf /var/spool/mailwatchd');
   });
   const traces = await here.run(
-    'getent passwd mailwatchd; ls -d /etc/mailwatchd /var/*/mailwatchd /usr/lib/mailwatchd',
+    'getent passwd mailwatchd; ls -d /etc/mailwatchd /var/lib/mailwatchd /var/spool/mailwatchd /usr/lib/mailwatchd',
   );
   if (traces.stdout !== '')
     throw new Error(`mailwatchd is installed here: not to be tested on\n${traces.stdout}`);
@@ -160,12 +166,17 @@ function machine(enter: string[], dispose: () => Promise<void>): Machine {
   };
 }
 
-/** Rejects where the program cannot be started at all. */
+/** Rejects where the program cannot be started, or does not end. */
 function execute([program = '', ...parameters]: string[]): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    execFile(program, parameters, { maxBuffer: MAX_OUTPUT }, (error, stdout, stderr) => {
-      if (error && typeof error.code !== 'number') reject(error);
-      else resolve({ status: Number(error?.code ?? 0), stdout, stderr });
-    });
+    execFile(
+      program,
+      parameters,
+      { maxBuffer: MAX_OUTPUT, timeout: COMMAND_WITHIN },
+      (error, stdout, stderr) => {
+        if (error && typeof error.code !== 'number') reject(error);
+        else resolve({ status: Number(error?.code ?? 0), stdout, stderr });
+      },
+    );
   });
 }
