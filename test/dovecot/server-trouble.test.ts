@@ -5,14 +5,13 @@ import { type CorpusMessage, makeCorpus } from '../servers/corpus.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { runSeed, seededRandom } from '../servers/random.ts';
 import { startConsumer } from './consumer.ts';
+import { contentKey, type Truth } from './differences.ts';
 import {
-  contentKey,
   expectContent,
   expectEachOnce,
   expectListed,
   expectStagingEmpty,
   readTruth,
-  type Truth,
   type WatchedFolder,
 } from './ground-truth.ts';
 import { accountOn, createWorkplace } from './workplace.ts';
