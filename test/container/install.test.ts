@@ -312,6 +312,15 @@ test('removed, it leaves what is the operator’s; purged, only the mail', async
   expect(left.filter((path) => path.endsWith('.json'))).toHaveLength(2);
   expect(left.filter((path) => !path.startsWith(STORAGE))).toEqual([]);
   expect((await machine.run('getent passwd mailwatchd || getent group mailwatchd')).stdout).toBe('');
+  expect(await machine.must(`find ${STORAGE} -nouser -o -nogroup -o ! -user root`)).toBe('');
+
+  // Its number went to somebody else meanwhile.
+  await machine.must(`useradd --system somebody && ${install} && userdel somebody`);
+  await configure(machine, configuration(server.port));
+  const refused = await machine.run(`${SERVICE} start`);
+  expect(refused.stderr).toContain('STORAGE_NOT_PAIRED');
+  await machine.must(`mailwatchd adopt --yes && rm -r ${STORAGE}/support && ${SERVICE} start`);
+  await mailFlows(machine, server);
 });
 
 test('one kind of service takes the place of the other, and an upgrade keeps it', async () => {
