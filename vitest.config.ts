@@ -37,6 +37,8 @@ export default defineConfig({
           include: ['test/container/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 120_000,
+          // They mostly wait, for cycles of Monit.
+          maxWorkers: 5,
         },
       },
     ],
