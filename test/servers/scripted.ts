@@ -2,8 +2,8 @@
  * A small IMAP server on 127.0.0.1 that does what a test tells it: a well-behaved IMAP4rev1 server, of which
  * a script may replace any answer. Plain, TLS and STARTTLS.
  */
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, TLSSocket } from 'node:tls';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer as createTlsServer, type SecureContextOptions, TLSSocket } from 'node:tls';
 
 export interface ScriptedMessage {
   uid: number;
@@ -43,6 +43,8 @@ export interface ScriptedSession {
   send(...lines: (string | Buffer)[]): void;
   /** Sends bytes as they are. */
   write(bytes: string | Buffer): void;
+  /** Sends what `next` gives, without end, as fast as the client takes it. */
+  pour(next: () => string | Buffer): void;
   /** Sends what is due and closes (FIN). */
   end(...lines: string[]): void;
   /** Closes at once (RST where the system does so). */
@@ -54,10 +56,19 @@ export interface ScriptedSession {
 /** Replaces the answer to a command: true means it has been dealt with, also by silence. */
 export type Script = (command: Command) => boolean | undefined;
 
+/** Takes a connection before a byte was exchanged: true means it has been dealt with, also by silence. */
+export type Accept = (socket: Socket) => boolean | undefined;
+
+/** Sends bytes of an answer in a way of its own, with `send`, or not at all. */
+export type Transmit = (bytes: Buffer, session: ScriptedSession, send: (bytes: Buffer) => void) => void;
+
 export interface ScriptedOptions {
   security?: 'tls' | 'starttls' | 'none';
-  /** PEM texts, for TLS. */
-  certificate?: { key: string; cert: string };
+  /** PEM texts, for TLS, and whatever else its handshake takes. */
+  certificate?: SecureContextOptions;
+  /** An address of 127.0.0.0/8 and a port; without: 127.0.0.1 and a free one. */
+  address?: string;
+  port?: number;
   /** What CAPABILITY tells beside IMAP4rev1. */
   capabilities?: string[];
   user?: string;
@@ -74,11 +85,22 @@ export interface ScriptedServer extends AsyncDisposable {
   password: string;
   greeting: string | null;
   script: Script | undefined;
+  accept: Accept | undefined;
+  transmit: Transmit | undefined;
+  /** For the handshakes from now on. */
+  certificate: SecureContextOptions | undefined;
   /** Every command received, as `NAME rest`, without passwords. */
   commands: string[];
   sessions: Set<ScriptedSession>;
+  /** What clients sent outside of TLS, and inside of it. */
+  heard: { plain: Buffer[]; sealed: Buffer[] };
   /** How many connections there were. */
   connections(): number;
+  /** When each of them began, monotonic ms. */
+  connectedAt: number[];
+  /** Closes the port, so that connections are refused, and opens it again. */
+  stopListening(): void;
+  listen(): Promise<void>;
   createFolder(name: string, values?: Partial<ScriptedFolder>): ScriptedFolder;
   /** Puts a message into a folder and tells sessions that are idle. Returns its UID. */
   deliver(folder: string, source: string | Buffer, values?: Partial<ScriptedMessage>): number;
@@ -99,22 +121,36 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
   let connections = 0;
   const sockets = new Set<Socket>();
 
-  const accept = (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-    serve(socket, ++connections);
-  };
-  const listener: Server =
-    security === 'tls'
-      ? createTlsServer({ ...options.certificate, noDelay: true }, accept)
-      : createServer({ noDelay: true }, accept);
-  listener.on('tlsClientError', () => undefined);
-  listener.on('connection', (socket: Socket) => {
+  const keep = (socket: Socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
+  };
+  const accept = (socket: Socket) => {
+    keep(socket);
+    serve(socket, ++connections);
+  };
+  const listener = createServer({ noDelay: true }, (socket) => {
+    keep(socket);
+    server.connectedAt.push(performance.now());
+    if (server.accept?.(socket)) socket.on('data', (bytes) => server.heard.plain.push(bytes));
+    else if (security === 'tls') handshake(socket);
+    else accept(socket);
   });
-  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  /** A TLS server of its own for each, since the certificate may have changed. */
+  const handshake = (socket: Socket) =>
+    createTlsServer({ ...server.certificate, noDelay: true }, accept)
+      .on('tlsClientError', () => undefined)
+      .emit('connection', socket);
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      listener.once('error', reject);
+      listener.listen(port, options.address ?? '127.0.0.1', () => {
+        listener.off('error', reject);
+        resolve();
+      });
+    });
+  await listen(options.port ?? 0);
 
   const server: ScriptedServer = {
     port: (listener.address() as AddressInfo).port,
@@ -124,9 +160,18 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     password: options.password ?? 'secret-pa55word',
     greeting: options.greeting === undefined ? '* OK ready' : options.greeting,
     script: options.script,
+    accept: undefined,
+    transmit: undefined,
+    certificate: options.certificate,
     commands: [],
     sessions: new Set(),
+    heard: { plain: [], sealed: [] },
     connections: () => connections,
+    connectedAt: [],
+    stopListening: () => {
+      listener.close();
+    },
+    listen: () => listen(server.port),
     createFolder(name, values = {}) {
       const folder = { name, uidValidity: 1_700_000_000, uidNext: 1, messages: [], flags: FLAGS, ...values };
       server.folders.set(name, folder);
@@ -164,8 +209,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         else idleWaiters.push(resolve);
       }),
     async close() {
+      const closed = new Promise((resolve) => listener.close(resolve));
       for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => listener.close(resolve));
+      await closed;
     },
     [Symbol.asyncDispose]: () => server.close(),
   };
@@ -181,9 +227,11 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     let sasl: string | null = null;
     let idleTag: string | null = null;
 
+    const put = (bytes: Buffer): boolean => !socket.destroyed && socket.writable && socket.write(bytes);
     const write = (bytes: string | Buffer) => {
-      if (!socket.destroyed && socket.writable)
-        socket.write(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+      const whole = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+      if (server.transmit) server.transmit(whole, session, put);
+      else put(whole);
     };
     const session: ScriptedSession = {
       number,
@@ -191,6 +239,13 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       idling: false,
       secure: security === 'tls',
       write,
+      pour(next) {
+        let more = true;
+        // A turn of the event loop for the others, whatever the client takes.
+        while (more && !socket.destroyed && socket.writable) more = socket.write(next());
+        if (socket.destroyed || !socket.writable) return;
+        socket.once('drain', () => setImmediate(() => session.pour(next)));
+      },
       send(...lines) {
         for (const line of lines)
           write(Buffer.concat([Buffer.isBuffer(line) ? line : Buffer.from(line), Buffer.from('\r\n')]));
@@ -212,6 +267,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     if (server.greeting !== null) session.send(server.greeting);
 
     function read(chunk: Buffer): void {
+      server.heard[session.secure ? 'sealed' : 'plain'].push(chunk);
       buffered = Buffer.concat([buffered, chunk]);
       for (;;) {
         if (literal > 0) {
@@ -418,7 +474,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       session.send(`${tag} OK begin`);
       // Destroying a socket under its TLS crashes the process (Node 24.21).
       sockets.delete(socket);
-      socket = new TLSSocket(socket, { isServer: true, ...options.certificate });
+      socket = new TLSSocket(socket, { isServer: true, ...server.certificate });
       sockets.add(socket);
       session.secure = true;
       attach();
