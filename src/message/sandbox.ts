@@ -37,6 +37,10 @@ function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
     ...(writable === null
       ? []
       : [...new Set([writable, real(writable)])].map((path) => `--allow-fs-write=${path}`)),
+    // What the permission model forgets: SQLite opens and makes any file, the ledger for one, and V8 writes
+    // its traces wherever a flag says.
+    '--no-experimental-sqlite',
+    '--freeze-flags-after-init',
     `--max-old-space-size=${heapMb}`,
     '--expose-gc',
   ];

@@ -1,6 +1,7 @@
 /** A parser process for the sandbox's test: tries what a parser must not do, and tells what came of it. */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import v8 from 'node:v8';
 import { Worker } from 'node:worker_threads';
 
 const outcome = (action) => {
@@ -14,7 +15,12 @@ const outcome = (action) => {
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', ({ number, job }) => {
-  const { inside, outside } = JSON.parse(Buffer.from(job.source).toString());
+  const { inside, outside, flags } = JSON.parse(Buffer.from(job.source).toString());
+  if (flags) {
+    process.send({ kind: 'started', number });
+    v8.setFlagsFromString(flags);
+    return process.send({ kind: 'done', number, result: 'allowed' });
+  }
   const result = {
     writeInside: outcome(() => fs.writeFileSync(`${inside}/written`, 'x')),
     readProgram: outcome(() => fs.readFileSync(new URL('../../package.json', import.meta.url))),
@@ -29,6 +35,7 @@ process.on('message', ({ number, job }) => {
       if (error) throw error;
     }),
     worker: outcome(() => new Worker('', { eval: true })),
+    sqlite: typeof process.getBuiltinModule('node:sqlite'),
     environment: Object.keys(process.env),
   };
   process.send({ kind: 'started', number });

@@ -171,7 +171,14 @@ test('the sandbox: the program is read, staging written, and nothing else', asyn
       rename: 'ERR_ACCESS_DENIED',
       process: 'ERR_ACCESS_DENIED',
       worker: 'ERR_ACCESS_DENIED',
+      // Built in, but held by no permission: it would open the ledger.
+      sqlite: 'undefined',
       environment: [],
+    });
+    // `--trace-turbo-path` writes files, which no permission holds either.
+    const flags = Buffer.from(JSON.stringify({ flags: '--trace-turbo' }));
+    await expect(prober.parseToDocument({ source: flags, attachments: null })).rejects.toMatchObject({
+      code: 'PARSER_DIED',
     });
   } finally {
     await prober.stop();
