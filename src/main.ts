@@ -13,6 +13,9 @@ if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
   process.exit(64);
 }
 
+// Node would open its debugger to whoever can signal us: a parser that a message took over, for one.
+process.on('SIGUSR1', () => undefined);
+
 // A defect ends the process: what it was doing is in the ledger, and the supervisor starts it again.
 process.on('uncaughtException', (error) => {
   const place = error.stack?.split('\n')[1]?.trim() ?? 'no stack';

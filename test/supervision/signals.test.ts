@@ -1,8 +1,13 @@
 /** Signals stop, reload, and in the end kill: once each, and never what has stopped in time. */
+import { spawn } from 'node:child_process';
 import { EventEmitter } from 'node:events';
+import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { handleSignals, type SignalSource } from '../../src/supervision/signals.ts';
 import { createManualClock } from '../clock.ts';
+import { descendantsOf } from '../servers/processes.ts';
+import { until } from '../servers/until.ts';
 
 function setup() {
   const source = new EventEmitter();
@@ -57,4 +62,15 @@ test('a second signal kills at once; the echo of the first does not', () => {
   clock.advance(1);
   signal('SIGINT');
   expect(calls).toEqual(['stop SIGINT', 'kill 42 SIGKILL']);
+});
+
+test('SIGUSR1 opens no debugger, also where nobody gave --disable-sigusr1', async () => {
+  const program = spawn(process.execPath, [resolve('src/main.ts'), 'parse', '-']);
+  const said = Promise.all([text(program.stdout), text(program.stderr)]);
+  await until('a parser', () => descendantsOf(program.pid!).length > 0);
+  program.kill('SIGUSR1');
+  program.stdin.end('Subject: after the signal\r\n\r\n');
+  const [documents, errors] = await said;
+  expect(JSON.parse(documents)).toMatchObject({ subject: 'after the signal' });
+  expect(errors).toBe('');
 });
