@@ -50,7 +50,8 @@ test('a faulty configuration: every fault is told, attempts are spaced, and once
   );
   const logs = await container.logs({ timestamps: true });
   for (const fault of FAULTS) expect(logs).toMatch(fault);
-  for (const gap of gapsBetween(logs, / mailwatchd: CONFIG_INVALID/)) expect(gap).toBeGreaterThan(5 - COARSE);
+  for (const gap of gapsBetween(logs, /^\S+ mailwatchd: CONFIG_INVALID/))
+    expect(gap).toBeGreaterThan(5 - COARSE);
   expect(logs.split('\n').length).toBeLessThan(30);
 
   const byHand = await container.exec(WRAPPER, 'start');
