@@ -100,8 +100,14 @@ export function accountOn(
   };
 }
 
-/** A temporary directory with everything in it; disposing kills what still runs and removes it. */
-export function createWorkplace(settings: { accounts: object[] } & Record<string, unknown>): Workplace {
+/**
+ * A temporary directory with everything in it; disposing kills what still runs and removes it. `within`:
+ * a command that the daemon's command line is given to, such as `unshare`.
+ */
+export function createWorkplace(
+  settings: { accounts: object[] } & Record<string, unknown>,
+  { within = [] }: { within?: string[] } = {},
+): Workplace {
   if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: run scripts/prepare`);
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-work-'));
   const storage = join(directory, 'storage');
@@ -133,7 +139,7 @@ export function createWorkplace(settings: { accounts: object[] } & Record<string
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('MAILWATCHD_'));
     const child = spawn(
       'setpriv',
-      ['--pdeathsig', 'KILL', process.execPath, PROGRAM, ...parameters, '--config', configuration],
+      ['--pdeathsig', 'KILL', ...within, process.execPath, PROGRAM, ...parameters, '--config', configuration],
       {
         stdio: [stdin, 'pipe', 'pipe'],
         env: Object.fromEntries(environment),

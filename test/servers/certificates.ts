@@ -24,6 +24,8 @@ export interface Certificates extends Disposable {
   wrongHost: CertificateFiles;
   /** As `valid`, signed by an authority that is not in `ca`. */
   otherIssuer: CertificateFiles;
+  /** One more as `valid`, for other names (`DNS:…,IP:…`), with another key (options of `openssl req`). */
+  issue(name: string, alternativeNames: string, ...parameters: string[]): CertificateFiles;
   /** SHA-256 fingerprint of a PEM file's certificate, as OpenSSL writes it (`AB:CD:…`). */
   fingerprint(file: string): string;
 }
@@ -53,6 +55,8 @@ export function createCertificates(): Certificates {
     expired: issue(ours, 'expired', LOOPBACK, LONG_EXPIRED),
     wrongHost: issue(ours, 'wrong-host', 'DNS:mail.elsewhere.example', FAR_AHEAD),
     otherIssuer: issue(other, 'other-issuer', LOOPBACK, FAR_AHEAD),
+    issue: (name, alternativeNames, ...parameters) =>
+      issue(ours, name, alternativeNames, FAR_AHEAD, ...parameters),
     fingerprint: (file) => new X509Certificate(readFileSync(file)).fingerprint256,
     [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
   };
@@ -94,10 +98,12 @@ function issue(
   name: string,
   alternativeNames: string,
   notAfter: string,
+  ...parameters: string[]
 ): CertificateFiles {
+  const key = parameters.length > 0 ? parameters : ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
   const file = (ending: string) => join(authority.directory, `${name}.${ending}`);
   openssl(
-    ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${name}`],
+    ...['req', ...key, '-nodes', '-subj', `/CN=${name}`],
     ...['-addext', `subjectAltName=${alternativeNames}`, '-keyout', file('key'), '-out', file('csr')],
   );
   openssl(
