@@ -1,4 +1,5 @@
 /** Every attack, what is worst first. */
 import type { Attack } from './attack.ts';
+import { crash } from './crash.ts';
 
-export const ATTACKS: Attack[] = [];
+export const ATTACKS: Attack[] = [crash];

@@ -1,0 +1,225 @@
+/** What the program is doing when it is killed: what was before, what happens, and what must have come of it. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '../servers/until.ts';
+import { endFaults, type Finding, type Reference } from './crash-check.ts';
+import {
+  ACCOUNT,
+  type Actor,
+  forgetStatus,
+  type Life,
+  type Settings,
+  type Stage,
+  USER,
+  WITHIN,
+} from './crash-stage.ts';
+
+export interface Scenario {
+  name: string;
+  actors: Actor[];
+  settings?: (folder: string) => Settings;
+  /** The lives before the one that is attacked. */
+  before?(stage: Stage): Promise<void>;
+  /** The life that is attacked: `run` is traced from when it waits for mail on, other commands from their start. */
+  command: (stage: Stage) => string[];
+  /** Messages that are stored when `run` waits for mail. */
+  stored?: number;
+  /** What happens to `run` then. */
+  provoke?(stage: Stage, life: Life): Promise<unknown>;
+  /** `run` did what it had to, and is stopped. */
+  done?(stage: Stage, life: Life): boolean | Promise<boolean>;
+  /** The lives after it; it ends with nothing to do. `once` where none is given. */
+  after?(stage: Stage): Promise<Finding[]>;
+  check?(stage: Stage, reference: Reference | null): Promise<Finding[]>;
+}
+
+/** A small message; with attachments, one with two of them. */
+export function letter(name: string, { attachments = false } = {}): Buffer {
+  const header = [
+    'From: Ann <ann@example.org>',
+    `Subject: ${name}`,
+    `Message-ID: <${name}@torture.example>`,
+    'Date: Fri, 20 Nov 2026 11:00:00 +0100',
+    'MIME-Version: 1.0',
+  ];
+  const text = ['Content-Type: text/plain; charset=utf-8', '', `Grüße, ${name}`, ''];
+  const file = (filename: string) => [
+    '--b',
+    `Content-Type: application/octet-stream; name=${filename}`,
+    'Content-Transfer-Encoding: base64',
+    '',
+    Buffer.from(`${filename} of ${name}`).toString('base64'),
+  ];
+  const lines = attachments
+    ? [
+        'Content-Type: multipart/mixed; boundary=b',
+        '',
+        '--b',
+        ...text,
+        ...file('a.bin'),
+        ...file('b.bin'),
+        '--b--',
+        '',
+      ]
+    : text;
+  return Buffer.from([...header, ...lines].join('\r\n'));
+}
+
+/** A command that must do what it is for. */
+export async function demand(stage: Stage, parameters: string[], expected = [0]): Promise<Finding[]> {
+  const { status, stderr } = await stage.place.command(parameters);
+  if (expected.includes(status ?? -1)) return [];
+  return [{ kind: 'other', what: `${parameters.join(' ')}: exit ${status}: ${stderr.slice(-2000)}` }];
+}
+
+/** Ends a daemon without warning, after it has done what `when` waits for. */
+async function dieWhen(stage: Stage, inject: string | null, when: () => boolean): Promise<void> {
+  const life = stage.live(['run'], 'spool');
+  await life.trace('spool', inject ?? undefined);
+  await until('a daemon to die', () => life.ended() || when() || null, WITHIN);
+  life.signal('SIGKILL');
+  await life.end;
+  forgetStatus(stage.place);
+}
+
+/** So many documents were taken, and the daemon waits for mail again. */
+const stored = (stage: Stage, count: number, life: Life): boolean =>
+  stage.consumer.consumed.length >= count && stage.idles(life, count);
+
+async function withQuarantine(
+  stage: Stage,
+  reference: Reference | null,
+  codes: string[],
+): Promise<Finding[]> {
+  const faults = await endFaults(stage, { reference });
+  const { place } = stage;
+  const listed = (await place.list('--state', 'quarantined')).map(({ id, reason, path }) => ({
+    id,
+    reason,
+    path,
+  }));
+  const found = readdirSync(join(place.storage, '.quarantine', ACCOUNT)).toSorted();
+  const due = listed.flatMap(({ id }) => [`${id}.eml`, `${id}.error`]).toSorted();
+  const wrong =
+    listed.length !== codes.length || codes.some((code, at) => !listed[at]?.reason?.includes(code));
+  return [
+    ...faults,
+    ...(wrong
+      ? [{ kind: 'lost' as const, what: `quarantined: ${JSON.stringify(listed)}, not ${codes}` }]
+      : []),
+    ...(found.join() === due.join()
+      ? []
+      : [{ kind: 'other' as const, what: `in quarantine: ${found}, not ${due}` }]),
+  ];
+}
+
+const run = () => ['run'];
+const once = () => ['once'];
+const sendTwo = async (stage: Stage) => {
+  await stage.send(letter('first'));
+  await stage.send(letter('second', { attachments: true }));
+};
+
+/** One message comes while the daemon waits. */
+const arrival = (name: string, actors: Actor[], settings: Settings, attachments: boolean): Scenario => ({
+  ...{ name, actors, settings: () => settings, command: run },
+  provoke: (stage) => stage.send(letter('one', { attachments })),
+  done: (stage, life) => stored(stage, 1, life),
+});
+
+/** A life that died while it published two messages; the next one settles them, and is killed too. */
+const settling = (name: string, inject: string | null): Scenario => ({
+  ...{ name, actors: ['spool'], settings: () => ({ storage: { source: 'keep' } }), command: once },
+  async before(stage) {
+    await sendTwo(stage);
+    await dieWhen(stage, inject, () => inject === null && stage.consumer.consumed.length === 2);
+  },
+});
+
+const after = (
+  name: string,
+  actions: (folder: string) => object,
+  done: (stage: Stage) => Promise<boolean>,
+): Scenario => ({
+  ...{ name: `after ${name}`, actors: ['main', 'spool'] as Actor[], command: run },
+  settings: (folder) => ({ account: { after: actions(folder) } }),
+  done: async (stage, life) => stored(stage, 1, life) && (await done(stage)),
+  async before(stage) {
+    if (name === 'move') await stage.server.createFolder(USER, `${stage.folder}-done`);
+  },
+  provoke: (stage) => stage.send(letter('one')),
+  async check(stage, reference) {
+    const faults = await endFaults(stage, { reference });
+    const what = `the after-action ${name} was not carried out`;
+    return (await done(stage)) ? faults : [...faults, { kind: 'other', what }];
+  },
+});
+
+export const SCENARIOS: Scenario[] = [
+  arrival('one message', ['spool', 'main', 'parser'], {}, false),
+  arrival('attachments', ['spool', 'parser'], { storage: { source: 'keep' } }, true),
+  {
+    ...{ name: 'catch-up', actors: ['spool', 'main'], command: once },
+    async before(stage) {
+      await sendTwo(stage);
+      for (const name of ['third', 'third', 'fifth']) await stage.send(letter(name));
+    },
+  },
+  settling('settling what was only recorded', 'rename:signal=SIGKILL:when=1'),
+  settling('settling what was half published', 'rename:signal=SIGKILL:when=3'),
+  settling('settling what was published', null),
+  after(
+    'seen',
+    () => ({ seen: true }),
+    async ({ server, folder }) =>
+      (await server.messages(USER, folder)).every(({ flags }) => flags.includes('\\Seen')),
+  ),
+  after(
+    'move',
+    (folder) => ({ move: `${folder}-done` }),
+    async ({ server, folder }) => {
+      const left = await server.messages(USER, folder);
+      const moved = await server.messages(USER, `${folder}-done`);
+      return left.length === 0 && moved.length === 1;
+    },
+  ),
+  after(
+    'delete',
+    () => ({ delete: true }),
+    async ({ server, folder }) => {
+      return (await server.messages(USER, folder)).length === 0;
+    },
+  ),
+  {
+    ...{ name: 'new UIDVALIDITY', actors: ['spool'], command: once },
+    async before(stage) {
+      await sendTwo(stage);
+      // Without a Message-ID it can only be known by its bytes.
+      await stage.send(
+        Buffer.from(
+          letter('third')
+            .toString()
+            .replace(/^Message-ID.*\r\n/m, ''),
+        ),
+      );
+      await demand(stage, ['once']);
+      await stage.server.changeUidValidity(USER, stage.folder);
+      await stage.send(letter('fourth'));
+    },
+    check: (stage) => endFaults(stage, { key: 'content' }),
+  },
+  {
+    ...{
+      name: 'quarantine',
+      actors: ['spool'],
+      command: once,
+      settings: () => ({ limits: { messageBytes: '4kb' } }),
+    },
+    async before(stage) {
+      await stage.send(letter('first'));
+      await stage.send(Buffer.concat([letter('large'), Buffer.alloc(5000, 'x\r\n')]));
+      await stage.send(letter('third'));
+    },
+    check: (stage, reference) => withQuarantine(stage, reference, ['MESSAGE_TOO_LARGE']),
+  },
+];

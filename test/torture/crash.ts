@@ -1,0 +1,178 @@
+/** The attack `crash`: SIGKILL at each system call that changes something, one life a call; then each message is there once. */
+import { availableParallelism } from 'node:os';
+import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
+import { type Random, seededRandom } from '../servers/random.ts';
+import { until } from '../servers/until.ts';
+import type { Attack, AttackOptions, Report } from './attack.ts';
+import { endFaults, type Finding, type Reference, referenceOf } from './crash-check.ts';
+import { demand, SCENARIOS, type Scenario } from './crash-scenarios.ts';
+import { type Actor, forgetStatus, PASSWORD, type Stage, setStage, USER, WITHIN } from './crash-stage.ts';
+import { type Call, demandStrace } from './strace.ts';
+
+/** To repeat what failed: only scenarios of such a name. */
+const ONLY = new RegExp(process.env.MAILWATCHD_TORTURE_ONLY ?? '');
+
+/** A life of a scenario: whole, to learn which calls it makes, or killed at one of them. */
+interface Case {
+  scenario: Scenario;
+  actor: Actor;
+  at: { call: Call; label: string } | null;
+}
+
+interface Outcome {
+  findings: Finding[];
+  calls: Call[];
+  reference: Reference;
+  killed: boolean;
+  directory: string;
+}
+
+export const crash: Attack = {
+  name: 'crash',
+  description: 'SIGKILL at each system call that changes something, then each message is there once',
+  async run(options) {
+    demandStrace();
+    await using server = await startDovecot({ users: { [USER]: PASSWORD } });
+    return await attackEach(server, options);
+  },
+};
+
+/** In turn, so that a short run gets to see each of them: the worst calls of each scenario first. */
+async function attackEach(server: Dovecot, { seed, budget, thorough, tell }: AttackOptions): Promise<Report> {
+  const random = seededRandom(seed);
+  const ends = thorough ? Number.POSITIVE_INFINITY : performance.now() + budget;
+  const report: Report = { runs: 0, faults: [] };
+  const places = SCENARIOS.flatMap((scenario) =>
+    scenario.actors.map((actor) => ({ scenario, actor })),
+  ).filter(({ scenario, actor }) => ONLY.test(`${scenario.name}, ${actor}`));
+  let unreached = 0;
+  for (const [index, { scenario, actor }] of places.entries()) {
+    const begun = performance.now();
+    const share = begun + (ends - begun) / (places.length - index);
+    const name = `${scenario.name}, ${actor}`;
+    const whole = await lead(server, { scenario, actor, at: null }, null);
+    report.faults.push(
+      ...whole.findings.map((finding) => ({ ...finding, where: `${name}: without a crash` })),
+    );
+    const cases = casesOf(whole, random).map((at) => ({ scenario, actor, at }));
+    let done = 0;
+    let killed = 0;
+    await together(cases, share, async (one) => {
+      const where = `${name}: ${one.at.label}`;
+      const outcome = await lead(server, one, whole.reference);
+      done += 1;
+      if (outcome.killed) killed += 1;
+      report.faults.push(...outcome.findings.map((finding) => ({ ...finding, where })));
+    });
+    report.runs += done + 1;
+    unreached += done - killed;
+    tell(`${name}: ${done} of ${cases.length} calls, killed at ${killed}, ${seconds(begun)} s`);
+  }
+  if (unreached > 0) tell(`${unreached} lives ended before the call that they were to die at`);
+  return report;
+}
+
+const seconds = (since: number): number => Math.round((performance.now() - since) / 1000);
+
+/** As many at a time as there are processors: most of a case is waiting. */
+async function together<T>(cases: T[], until: number, work: (one: T) => Promise<void>): Promise<void> {
+  const left = [...cases];
+  const next = async (): Promise<void> => {
+    for (let one = left.shift(); one !== undefined && performance.now() < until; one = left.shift())
+      await work(one);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, next));
+}
+
+let folders = 0;
+
+async function lead(server: Dovecot, one: Case, reference: Reference | null): Promise<Outcome> {
+  const { scenario, at } = one;
+  folders += 1;
+  const folder = `torture-${folders}`;
+  await using stage = await setStage(server, folder, scenario.settings?.(folder));
+  try {
+    await scenario.before?.(stage);
+    const { calls, killed } = await attackedLife(stage, one);
+    forgetStatus(stage.place);
+    const after = await (scenario.after?.(stage) ?? demand(stage, ['once']));
+    const findings = await (scenario.check?.(stage, reference) ?? endFaults(stage, { reference }));
+    return {
+      findings: [...after, ...findings],
+      ...{ calls, killed, directory: stage.place.directory },
+      reference: referenceOf(stage.consumer.consumed),
+    };
+  } catch (error) {
+    // What never comes to its end is a hang; anything else is told as it is.
+    const what = error instanceof Error ? error.message : String(error);
+    const kind = /in vain/.test(what) ? 'hang' : 'other';
+    return {
+      findings: [{ kind, what }],
+      calls: [],
+      reference: new Map(),
+      killed: at !== null,
+      directory: '',
+    };
+  }
+}
+
+/** Leads the life that is attacked to its end, whichever that is. */
+async function attackedLife(
+  stage: Stage,
+  { scenario, actor, at }: Case,
+): Promise<{ calls: Call[]; killed: boolean }> {
+  const inject = at === null ? undefined : `${at.call.name}:signal=SIGKILL:when=${at.call.nth}`;
+  const parameters = scenario.command(stage);
+  const waits = parameters[0] === 'run';
+  const life = stage.live(parameters, waits ? undefined : actor);
+  if (waits) await stage.untilIdle(life, scenario.stored ?? 0);
+  const tracing = await life.trace(actor, inject);
+  if (waits) {
+    await scenario.provoke?.(stage, life);
+    await until(
+      'the daemon to do what it has to',
+      async () => life.ended() || (await scenario.done?.(stage, life)) || null,
+      WITHIN,
+    );
+    life.signal('SIGTERM');
+  }
+  await until('the program to end', () => life.ended() || null, WITHIN);
+  await life.end;
+  await tracing.ended;
+  return { calls: tracing.calls(), killed: life.process.signalCode === 'SIGKILL' };
+}
+
+/** The calls that touch what is ours, the most dangerous kinds first, each kind shuffled. */
+function casesOf({ calls, directory }: Outcome, random: Random): NonNullable<Case['at']>[] {
+  return calls
+    .filter((call) => isOurs(call, directory))
+    .map((call) => ({
+      call,
+      label: labelOf(call, directory),
+      rank: rankOf(call, directory),
+      by: random.fraction(),
+    }))
+    .toSorted((one, other) => one.rank - other.rank || one.by - other.by);
+}
+
+/** Files below the stage's directory, opened for writing, and sockets; stderr and what Node itself reads are nobody's loss. */
+function isOurs({ name, text }: Call, directory: string): boolean {
+  if (/^open/.test(name) && !/O_WRONLY|O_RDWR|O_CREAT/.test(text)) return false;
+  if (text.includes(`${directory}/gate`)) return false;
+  return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
+}
+
+/** Handing a message over, committing it, and all else. */
+function rankOf({ name, text }: Call, directory: string): number {
+  if (text.includes(`${directory}/storage`)) return 0;
+  if (/^f?d?a?t?a?sync|^unlink|^ftruncate/.test(name)) return 1;
+  return 2;
+}
+
+function labelOf({ name, nth, text }: Call, directory: string): string {
+  const words = text
+    .replaceAll(`${directory}/`, '')
+    .replaceAll(/\d{8}T\d{6}Z-[0-9a-f]{8}/g, 'RUN')
+    .replace(/\s+= .*$/, '');
+  return `${name} ${nth}: ${words.length > 160 ? `${words.slice(0, 160)}…` : words}`;
+}
