@@ -29,7 +29,10 @@ export interface Files {
   /** What stands there, null where nothing does. Never follows a link. */
   kind(path: string): Kind | null;
   rename(from: string, to: string): void;
-  /** Makes one directory with exactly this mode and, where we may, this group. EEXIST passes as thrown. */
+  /**
+   * Makes one directory with exactly this mode and, where we may, this group, or finishes one whose
+   * making a crash interrupted. EEXIST passes as thrown.
+   */
   makeDirectory(path: string, mode: number, gid: number): void;
   syncDirectory(path: string): void;
   syncFile(path: string): void;
@@ -42,6 +45,9 @@ export interface Files {
   list(path: string): string[];
 }
 
+/** A directory's mode until it has its group and its own: whatever the umask is, by this it is known. */
+const CLOSED = 0o700;
+
 /** The real ones. */
 export const diskFiles: Files = {
   kind(path) {
@@ -51,8 +57,12 @@ export const diskFiles: Files = {
   },
   rename: renameSync,
   makeDirectory(path, mode, gid) {
-    mkdirSync(path, { mode });
-    // chown before chmod: it clears the setgid bit. Both again after mkdir, which obeys the umask.
+    try {
+      mkdirSync(path, { mode: CLOSED });
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST' || !isHalfMade(path)) throw error;
+    }
+    // chown before chmod: it clears the setgid bit.
     if (statSync(path).gid !== gid) giveToGroup(path, gid);
     chmodSync(path, mode);
   },
@@ -91,6 +101,13 @@ export const diskFiles: Files = {
   },
   list: (path) => readdirSync(path),
 };
+
+/** A crash may have hit between making a directory and opening it to others, before anything was moved into it. */
+function isHalfMade(path: string): boolean {
+  const { uid, mode } = lstatSync(path);
+  const closed = (mode & (constants.S_IFMT | 0o777)) === (constants.S_IFDIR | CLOSED);
+  return closed && uid === process.geteuid?.() && readdirSync(path).length === 0;
+}
 
 function sync(path: string, flags: number): void {
   const file = openSync(path, flags);

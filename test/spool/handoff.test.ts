@@ -567,6 +567,25 @@ test('what is published has the configured modes, whatever the umask, and the st
   expect(statSync(join(place.storage, DAY)).gid).toBe(statSync(place.storage).gid);
 });
 
+test("a directory whose making a crash interrupted gets its mode; one that is somebody else's work keeps its own", () => {
+  const place = makePlace();
+  const service = open(place);
+  const epoch = epochOf(service);
+  const mode = (path: string) => statSync(join(place.storage, path)).mode & 0o7777;
+  mkdirSync(join(place.storage, 'support'), { mode: 0o755 });
+  mkdirSync(join(place.storage, 'support/2026'), { mode: 0o700 });
+  expect(hand(service, staged(place, service, epoch, 1))).toEqual([null]);
+  expect(mode('support')).toBe(0o755);
+  expect(mode('support/2026')).toBe(0o2770);
+
+  // What was closed with something in it was closed by somebody else: another run leaves it so.
+  chmodSync(join(place.storage, 'support/2026'), 0o700);
+  service.stop();
+  const next = open(place);
+  expect(hand(next, staged(place, next, epochOf(next), 2))).toEqual([null]);
+  expect(mode('support/2026')).toBe(0o700);
+});
+
 test('the quarantined .error says what an operator needs', () => {
   const place = makePlace();
   const service = open(place);
