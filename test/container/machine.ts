@@ -29,6 +29,14 @@ const COMMAND_WITHIN = 120_000;
 /** Its first process: looks after orphans, as an init does. */
 const INIT = `sleep ${LIFETIME_SECONDS} & wait $!`;
 
+/** As in a container: nothing of what our own environment holds. */
+const PLAIN = [
+  'env',
+  '-i',
+  'HOME=/root',
+  'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+];
+
 /**
  * Starts one. It sees the directories `shared` under their own names, not to be written to, and this machine's
  * loopback addresses.
@@ -118,7 +126,8 @@ async function startNamespace(shared: string[]): Promise<Machine> {
     await isUp(child);
     const [init] = descendantsOf(child.pid ?? 0);
     if (!init) throw new Error('its first process is not there');
-    return machine(['nsenter', '--target', String(init.pid), '--mount', '--pid', '--root', '--wd'], dispose);
+    const enter = ['nsenter', '--target', String(init.pid), '--mount', '--pid', '--root', '--wd'];
+    return machine([...enter, ...PLAIN], dispose);
   } catch (error) {
     await dispose();
     throw error;
@@ -142,7 +151,7 @@ async function isUp(child: ChildProcess): Promise<void> {
 }
 
 async function useThisMachine(): Promise<Machine> {
-  const here = machine([], async () => {
+  const here = machine(PLAIN, async () => {
     await here.must('./scripts/install --purge && rm -rf /var/spool/mailwatchd');
   });
   // With systemd it would be the unit that is installed.
