@@ -4,7 +4,6 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Consumed } from '../dovecot/consumer.ts';
 import { type KeyKind, listingFaults, publishingFaults } from '../dovecot/differences.ts';
-import type { ListedMessage } from '../dovecot/workplace.ts';
 import type { Fault } from './attack.ts';
 import type { Stage } from './crash-stage.ts';
 
@@ -13,7 +12,7 @@ export type Finding = Pick<Fault, 'kind' | 'what'>;
 /** Directories that we made carry exactly the configured mode (the Contract), a crash in between or not. */
 const MODES = { published: 0o2770, own: 0o2700 };
 
-/** Hashes of the documents of a run without a crash, by the hash of the message. */
+/** Hashes of the documents of a run without a crash, by UID and the hash of the message. */
 export type Reference = Map<string, string>;
 
 export async function endFaults(
@@ -44,9 +43,6 @@ export async function endFaults(
   ];
 }
 
-export const quarantined = (listed: ListedMessage[]): ListedMessage[] =>
-  listed.filter(({ state }) => state === 'quarantined');
-
 /** Nothing in staging, and nothing of a message where its consumer took all that belonged to it. */
 function leftovers(storage: string): string[] {
   return readdirSync(storage, { recursive: true, withFileTypes: true })
@@ -73,13 +69,15 @@ function wrongModes(storage: string, below: string): string[] {
 
 /** Documents of the same message differ in nothing but what names their mailbox, and the moment of receipt. */
 export function referenceOf(consumed: Consumed[]): Reference {
-  return new Map(consumed.map(({ document }) => [document.sha256, contentOf(document)]));
+  return new Map(consumed.map(({ document }) => [nameOf(document), contentOf(document)]));
 }
+
+const nameOf = ({ uid, sha256 }: Consumed['document']): string => `${uid} ${sha256}`;
 
 function contentFaults(consumed: Consumed[], reference: Reference): string[] {
   return consumed
-    .filter(({ document }) => reference.has(document.sha256))
-    .filter(({ document }) => reference.get(document.sha256) !== contentOf(document))
+    .filter(({ document }) => reference.has(nameOf(document)))
+    .filter(({ document }) => reference.get(nameOf(document)) !== contentOf(document))
     .map(({ document }) => `${document.id} is not what it is without a crash`);
 }
 

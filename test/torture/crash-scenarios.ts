@@ -1,6 +1,7 @@
 /** What the program is doing when it is killed: what was before, what happens, and what must have come of it. */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Consumed } from '../dovecot/consumer.ts';
 import { until } from '../servers/until.ts';
 import { endFaults, type Finding, type Reference } from './crash-check.ts';
 import {
@@ -65,6 +66,11 @@ export function letter(name: string, { attachments = false } = {}): Buffer {
   return Buffer.from([...header, ...lines].join('\r\n'));
 }
 
+const large = (name: string): Buffer => Buffer.concat([letter(name), Buffer.alloc(5001, 'x\r\n')]);
+
+/** More that match nothing than a mailbox takes without asking. */
+const UNCLEAR = 101;
+
 /** A command that must do what it is for. */
 export async function demand(stage: Stage, parameters: string[], expected = [0]): Promise<Finding[]> {
   const { status, stderr } = await stage.place.command(parameters);
@@ -98,7 +104,8 @@ async function withQuarantine(
     reason,
     path,
   }));
-  const found = readdirSync(join(place.storage, '.quarantine', ACCOUNT)).toSorted();
+  const quarantine = join(place.storage, '.quarantine', ACCOUNT);
+  const found = existsSync(quarantine) ? readdirSync(quarantine).toSorted() : [];
   const due = listed.flatMap(({ id }) => [`${id}.eml`, `${id}.error`]).toSorted();
   const wrong =
     listed.length !== codes.length || codes.some((code, at) => !listed[at]?.reason?.includes(code));
@@ -217,9 +224,120 @@ export const SCENARIOS: Scenario[] = [
     },
     async before(stage) {
       await stage.send(letter('first'));
-      await stage.send(Buffer.concat([letter('large'), Buffer.alloc(5000, 'x\r\n')]));
+      await stage.send(large('second'));
       await stage.send(letter('third'));
     },
     check: (stage, reference) => withQuarantine(stage, reference, ['MESSAGE_TOO_LARGE']),
+  },
+  {
+    ...{ name: 'a limit that is raised', actors: ['spool'], command: once },
+    async before(stage) {
+      stage.configure({ limits: { messageBytes: '4kb' } });
+      await stage.send(large('one'));
+      await demand(stage, ['once']);
+      stage.configure({});
+    },
+    check: (stage, reference) => withQuarantine(stage, reference, []),
+  },
+  {
+    ...{ name: 'replay', actors: ['spool', 'parser'], command: run, stored: 1 },
+    settings: () => ({ storage: { source: 'keep' } }),
+    async before(stage) {
+      await stage.send(letter('one', { attachments: true }));
+      await demand(stage, ['once']);
+      // What its consumer took it has kept, and puts the source back where it was.
+      const [{ document, path }] = stage.consumer.consumed.splice(0) as [Consumed];
+      const source = join(stage.place.storage, dirname(path), document.source ?? '');
+      mkdirSync(dirname(source), { recursive: true, mode: 0o2770 });
+      writeFileSync(source, letter('one', { attachments: true }));
+    },
+    async provoke(stage) {
+      const [message] = await stage.place.list();
+      return demand(stage, ['replay', message?.id ?? '', '--again']);
+    },
+    done: (stage, life) => stored(stage, 1, life),
+    async after(stage) {
+      const life = stage.live(['run']);
+      await until('the second document', () => stage.consumer.consumed.length === 1 || null, WITHIN);
+      await stage.untilIdle(life, 1);
+      life.signal('SIGTERM');
+      await life.end;
+      return [];
+    },
+    async check(stage, reference) {
+      for (const { path } of await stage.place.list()) {
+        const source = (path ?? '').replace(/(~2)?\.json$/, '.eml');
+        rmSync(source.startsWith('/') ? source : join(stage.place.storage, source), { force: true });
+      }
+      return endFaults(stage, { reference });
+    },
+  },
+  {
+    ...{ name: 'suspects', actors: ['spool'], command: once },
+    async before(stage) {
+      const life = stage.live(['run']);
+      await stage.untilIdle(life, 0);
+      life.signal('SIGKILL');
+      await life.end;
+      forgetStatus(stage.place);
+      await sendTwo(stage);
+    },
+  },
+  {
+    ...{ name: 'SIGHUP', actors: ['spool', 'main', 'pool'], command: run },
+    async provoke(stage, life) {
+      const second = `${stage.folder}-two`;
+      await stage.server.createFolder(USER, second);
+      await stage.send(letter('one'), second);
+      stage.configure({ account: { folders: [stage.folder, second] } });
+      life.signal('SIGHUP');
+    },
+    done: (stage, life) => stored(stage, 1, life),
+  },
+  {
+    ...{ name: 'log rotation', actors: ['main', 'pool'], command: once },
+    settings: () => ({ log: { maxSize: '64kb', keep: '1d' } }),
+    async before(stage) {
+      await sendTwo(stage);
+      const file = (time: number) =>
+        join(stage.place.directory, 'log', `mailwatchd-${new Date(time).toISOString().slice(0, 10)}.log`);
+      writeFileSync(file(Date.now()), `${'x'.repeat(64 * 1024 - 100)}\n`);
+      // Too old to be kept.
+      const past = Date.now() - 5 * 86_400_000;
+      writeFileSync(file(past), 'x\n');
+      utimesSync(file(past), past / 1000, past / 1000);
+    },
+  },
+  {
+    ...{ name: 'adopt', actors: ['main'], command: () => ['adopt', '--yes'] },
+    async before(stage) {
+      await sendTwo(stage);
+      await demand(stage, ['once']);
+      stage.consumer.consumed.length = 0;
+      for (const name of readdirSync(stage.place.state)) rmSync(join(stage.place.state, name));
+    },
+    after: async (stage) => [
+      ...(await demand(stage, ['adopt', '--yes'])),
+      ...(await demand(stage, ['once'])),
+    ],
+  },
+  {
+    ...{ name: 'adopt a mailbox', actors: ['main'] },
+    command: ({ folder }) => ['adopt', `${ACCOUNT}/${folder}`, '--publish', '--yes'],
+    async before(stage) {
+      await demand(stage, ['once']);
+      for (let count = 1; count <= UNCLEAR; count++) await stage.send(letter(`unclear ${count}`));
+      await stage.server.changeUidValidity(USER, stage.folder);
+      await demand(stage, ['once'], [1]);
+    },
+    async after(stage) {
+      // It may have been decided by the one that was killed.
+      const { status, stderr } = await stage.place.command([
+        ...['adopt', `${ACCOUNT}/${stage.folder}`, '--publish', '--yes'],
+      ]);
+      const decided = await demand(stage, ['once']);
+      return decided.map(({ kind, what }) => ({ kind, what: `${what}; adopt: ${status} ${stderr}` }));
+    },
+    check: (stage) => endFaults(stage, { key: 'content' }),
   },
 ];

@@ -100,7 +100,8 @@ export async function setStage(server: Dovecot, folder: string, settings: Settin
       return life;
     },
     idles(life, stored) {
-      const mailboxes = statusOf(place, life.pid) ?? [];
+      const mailboxes = statusOf(place, life.pid);
+      if (mailboxes === null) return false;
       const rests = mailboxes.every(({ state, missing }) => state === 'idle' && missing === 0);
       return rests && mailboxes.reduce((sum, mailbox) => sum + (mailbox.stored ?? 0), 0) === stored;
     },

@@ -16,7 +16,7 @@ const ONLY = new RegExp(process.env.MAILWATCHD_TORTURE_ONLY ?? '');
 interface Case {
   scenario: Scenario;
   actor: Actor;
-  at: { call: Call; label: string } | null;
+  at: { call: Call; label: string; together: boolean } | null;
 }
 
 interface Outcome {
@@ -54,7 +54,7 @@ async function attackEach(server: Dovecot, { seed, budget, thorough, tell }: Att
     report.faults.push(
       ...whole.findings.map((finding) => ({ ...finding, where: `${name}: without a crash` })),
     );
-    const cases = casesOf(whole, random).map((at) => ({ scenario, actor, at }));
+    const cases = casesOf(whole, actor, random).map((at) => ({ scenario, actor, at }));
     let done = 0;
     let killed = 0;
     await together(cases, share, async (one) => {
@@ -127,6 +127,7 @@ async function attackedLife(
   const life = stage.live(parameters, waits ? undefined : actor);
   if (waits) await stage.untilIdle(life, scenario.stored ?? 0);
   const tracing = await life.trace(actor, inject);
+  if (at?.together) void tracing.ended.then(() => life.signal('SIGKILL'));
   if (waits) {
     await scenario.provoke?.(stage, life);
     await until(
@@ -139,19 +140,21 @@ async function attackedLife(
   await until('the program to end', () => life.ended() || null, WITHIN);
   await life.end;
   await tracing.ended;
-  return { calls: tracing.calls(), killed: life.process.signalCode === 'SIGKILL' };
+  return { calls: tracing.calls(), killed: tracing.killed() };
 }
 
-/** The calls that touch what is ours, the most dangerous kinds first, each kind shuffled. */
-function casesOf({ calls, directory }: Outcome, random: Random): NonNullable<Case['at']>[] {
+/** The calls that touch what is ours, the most dangerous kinds first, each kind shuffled. A parser dies alone, or with its daemon. */
+function casesOf({ calls, directory }: Outcome, actor: Actor, random: Random): NonNullable<Case['at']>[] {
   return calls
     .filter((call) => isOurs(call, directory))
-    .map((call) => ({
-      call,
-      label: labelOf(call, directory),
-      rank: rankOf(call, directory),
-      by: random.fraction(),
-    }))
+    .flatMap((call) => {
+      const label = labelOf(call, directory);
+      const alone = { call, label, together: false };
+      return actor === 'parser'
+        ? [alone, { call, label: `${label}, the daemon with it`, together: true }]
+        : [alone];
+    })
+    .map((one) => ({ ...one, rank: rankOf(one.call, directory), by: random.fraction() }))
     .toSorted((one, other) => one.rank - other.rank || one.by - other.by);
 }
 
@@ -162,11 +165,11 @@ function isOurs({ name, text }: Call, directory: string): boolean {
   return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
 }
 
-/** Handing a message over, committing it, and all else. */
+/** Handing a message over, committing it, all else, and what SQLite writes between two syncs. */
 function rankOf({ name, text }: Call, directory: string): number {
   if (text.includes(`${directory}/storage`)) return 0;
-  if (/^f?d?a?t?a?sync|^unlink|^ftruncate/.test(name)) return 1;
-  return 2;
+  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 1;
+  return name === 'pwrite64' ? 3 : 2;
 }
 
 function labelOf({ name, nth, text }: Call, directory: string): string {

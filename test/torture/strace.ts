@@ -30,6 +30,8 @@ export interface Tracing {
   ended: Promise<void>;
   /** What was called so far. */
   calls(): Call[];
+  /** Whether the thread was killed. */
+  killed(): boolean;
 }
 
 /** Throws where strace is missing. */
@@ -67,13 +69,15 @@ export async function trace(options: {
     });
     void ended.then(() => reject(new Error(`strace: ${said.trim()}`)));
   });
+  const read = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
   return {
     ended,
     async detach() {
       tracer.kill('SIGTERM');
       await ended;
     },
-    calls: () => readCalls(existsSync(log) ? readFileSync(log, 'utf8') : ''),
+    calls: () => readCalls(read()),
+    killed: () => read().includes('+++ killed by SIGKILL +++'),
   };
 }
 
