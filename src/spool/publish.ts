@@ -109,8 +109,8 @@ export function publish(
       }
     }
   };
-  const syncTargets = (moved: Handoff[]) => {
-    for (const [directory, group] of Map.groupBy(moved, (handoff) => dirname(handoff.last.to))) {
+  const syncEach = (handoffs: Handoff[], changed: (handoff: Handoff) => string) => {
+    for (const [directory, group] of Map.groupBy(handoffs, (handoff) => dirname(changed(handoff)))) {
       try {
         files.syncDirectory(directory);
       } catch (error) {
@@ -121,6 +121,7 @@ export function publish(
       }
     }
   };
+  const syncTargets = (moved: Handoff[]) => syncEach(moved, ({ last }) => last.to);
 
   each((handoff) => inspect(handoff, files));
   each((handoff) => directories.ensure(dirname(handoff.last.to)));
@@ -134,6 +135,9 @@ export function publish(
   each((handoff) => {
     for (const path of handoff.superseded) files.remove(path);
   });
+  // Once "published" is committed nobody looks for them again.
+  const replaced = going().filter(({ superseded }) => superseded.length > 0);
+  syncEach(replaced, ({ superseded }) => superseded[0] as string);
   return failed;
 }
 

@@ -127,6 +127,19 @@ test('a downloaded message is taken over and synced before it is committed', () 
   expect(steps.slice(0, 2)).toEqual([`rename RUN/large.download ${stem}.eml`, `syncFile ${stem}.eml`]);
 });
 
+test('the quarantined form that a document replaces is removed durably before "published" is committed', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place);
+  hand(service, poison(epoch, 9, { complete: false, error: { code: 'MESSAGE_TOO_LARGE' } }));
+  service.flush();
+  const arrival = staged(place, service, epoch, 9);
+  steps.length = 0;
+  expect(hand(service, arrival)).toEqual([null]);
+  const path = '.quarantine/support/INBOX-1700000000-9';
+  const last = [`remove ${path}.error`, `remove ${path}.eml`, 'syncDirectory .quarantine/support'];
+  expect(steps.slice(-4)).toEqual([`syncDirectory ${DAY}`, ...last]);
+});
+
 test('a batch costs one commit and one sync a directory, however many messages it holds', () => {
   const place = makePlace();
   const { service, epoch, steps } = traced(place);
