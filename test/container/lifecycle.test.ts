@@ -54,6 +54,7 @@ test('kill -9 of the daemon: Monit starts another', async () => {
     async () => (await processOnPage(container)) !== former,
   );
   await expectHealthy(container);
+  expect(await container.logs()).toMatch(/^mailwatchd: process \d+ ended by itself, \d+ s after its start$/m);
   await mail.expectEachOnce();
 });
 
