@@ -65,6 +65,17 @@ export function createIntake(options: IngestOptions): Intake {
     }
   }
 
+  /** A parser sees only that its directory is gone; the spool makes it again, or knows that its volume is gone too. */
+  async function seekCause(error: MailwatchdError): Promise<MailwatchdError> {
+    if (error.code !== 'STORAGE_MISSING') return error;
+    try {
+      await spool.settle();
+      return error;
+    } catch (cause) {
+      return toMailwatchdError(cause, 'INTERNAL');
+    }
+  }
+
   return {
     reserve: budget.reserve,
 
@@ -89,7 +100,7 @@ export function createIntake(options: IngestOptions): Intake {
         const error = toMailwatchdError(thrown, 'INTERNAL', { where: `${identity.account}/${identity.id}` });
         if (!POISON.has(error.code)) {
           await leave(epoch, message.uid);
-          throw error;
+          throw await seekCause(error);
         }
         await quarantine(epoch, message, { source, complete: true }, error);
       }

@@ -178,7 +178,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** Storage's errors are no fault of the message: they must not look like a failed parse. */
-function onStorage<T>(path: string, action: () => T, missing: ErrorCode = 'STORAGE_FAILED'): T {
+function onStorage<T>(path: string, action: () => T, missing: ErrorCode = 'STORAGE_MISSING'): T {
   try {
     return action();
   } catch (cause) {

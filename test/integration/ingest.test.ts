@@ -1,6 +1,6 @@
 /** Mailbox, parsers and spool together: poison between good messages, and a storage that fails under them. */
 import { hash } from 'node:crypto';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createBudget } from '../../src/budget.ts';
@@ -125,4 +125,24 @@ test("a stranger's file at a document's place holds that message alone, and it c
   await work.log.heard('published');
   await work.stop();
   expect(rig.documents().get('support/INBOX-1700000000-2.json')).toMatchObject({ subject: 'two' });
+});
+
+test('a storage directory that another one took the place of is named, not what a parser missed in it', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const { directory } = rig.config.storage;
+  server.deliver(mail('one'));
+  const work = await watch(rig, { parseSeconds: 60, parseMemoryMb: 512 });
+  await work.log.heard('published');
+  renameSync(directory, `${directory}.volume`);
+  mkdirSync(directory);
+  server.deliver(mail('two'));
+  const { code, reason } = await work.log.heard('mailbox_holding');
+  expect(`${code}: ${reason}`).toMatch(/^STORAGE_MISSING: .*mount its volume/);
+  expect(readdirSync(directory)).toEqual([]);
+  rmdirSync(directory);
+  renameSync(`${directory}.volume`, directory);
+  work.watcher.nudge();
+  await work.log.heard('published');
+  await work.stop();
 });

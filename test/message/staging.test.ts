@@ -125,7 +125,7 @@ test('a large message comes as a file of the staging directory', async () => {
 });
 
 test.each([
-  ['the directory is gone', () => ({ directory: join(inside, 'gone') }), 'STORAGE_FAILED'],
+  ['the directory is gone', () => ({ directory: join(inside, 'gone') }), 'STORAGE_MISSING'],
   ['the directory is not the staging one', () => ({ directory: outside }), 'STORAGE_DENIED'],
 ])('%s: nothing is left, and the code is of the storage', async (_, more, code) => {
   const where = target(more());
