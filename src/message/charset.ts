@@ -222,11 +222,15 @@ function encodingOfBom(bytes: Buffer): Encoding | null {
   return null;
 }
 
-/** The character set that HTML names in a meta element; a UTF-16 there must be UTF-8 (WHATWG HTML §13.2.3.2). */
+/**
+ * The character set that HTML names in a meta element; a UTF-16 there must be UTF-8 (WHATWG HTML §13.2.3.2).
+ * Null where it says nothing about bytes above 127.
+ */
 function metaLabel(bytes: Buffer): string | null {
   const head = bytes.toString('latin1', 0, META_BYTES);
   const label = /<meta\b[^>]{0,200}?\bcharset\s{0,9}=\s{0,9}["']?([\w:.-]{2,40})/i.exec(head)?.[1] ?? null;
-  return label !== null && /^utf-?16/i.test(label) ? 'utf-8' : label;
+  if (label === null || isAsciiLabel(label)) return null;
+  return /^utf-?16/i.test(label) ? 'utf-8' : label;
 }
 
 /** True where UTF-8 with some damage is likelier than another encoding: sequences outnumber stray bytes. */

@@ -332,6 +332,12 @@ const cases: Record<string, Case[]> = {
       warns: ['charset-meta'],
     },
     {
+      name: 'meta charset that says nothing',
+      message: plain(['Content-Type: text/html'], '<meta charset="us-ascii">', utf8('<p>Grüße</p>')),
+      holds: { body: 'Grüße' },
+      warns: ['charset-missing'],
+    },
+    {
       name: 'meta http-equiv',
       message: plain(
         ['Content-Type: text/html'],
