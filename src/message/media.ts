@@ -1,6 +1,7 @@
 /** What a part is by its own fields: type, parameters, transfer encoding, disposition, file name (RFC 2045, 2183, 2231). */
 import libmime, { Libmime } from 'libmime';
 import { decodeText } from './charset.ts';
+import { cleanText } from './clean.ts';
 import { decodedText, type Field, fieldText } from './headers.ts';
 import type { Warn } from './warnings.ts';
 import { decodeQ, decodeWords } from './words.ts';
@@ -94,7 +95,7 @@ export function fileNameOf(fields: readonly Field[], hints: readonly string[], w
     const value = header?.params[parameter];
     if (!header || !value) continue;
     const name = header.decodedParams.includes(parameter)
-      ? percentDecoded(value, firstField(fields, key), parameter)
+      ? cleanText(percentDecoded(value, firstField(fields, key), parameter), warn)
       : decodedText(value, hints, warn);
     if (name.trim() !== '') return name.trim();
   }

@@ -326,6 +326,8 @@ describe('attachments', () => {
     ['attachment; filename=two words.txt', 'two words.txt'],
     ['attachment; filename="a;b\\"c.txt"', 'a;b"c.txt'],
     [`attachment; filename*=utf-8''a%3D%3Futf-8%3FQ%3F%3D2Eexe%3F%3D`, 'a=?utf-8?Q?=2Eexe?='],
+    [`attachment; filename*=utf-8''a%00b.txt`, 'ab.txt'],
+    ['attachment; filename*=a%00b.txt', 'ab.txt'],
   ])('%s', (disposition, filename) => {
     expect(
       parsed(plain(['Content-Type: text/x; name=other', `Content-Disposition: ${disposition}`], ''))

@@ -8,10 +8,14 @@ const schema = JSON.parse(readFileSync(new URL('../../schema/message-v1.json', i
 const ajv = new Ajv2020({ allErrors: true, strict: true, strictTypes: false });
 const validate = ajv.compile(schema);
 
+/** NUL or a lone surrogate, as JSON writes them. */
+const NO_TEXT = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
+
 /** Fails the test where a document is not as the schema says. */
 export function expectValid(document: unknown): void {
   const valid = validate(document);
   expect(valid ? [] : validate.errors).toEqual([]);
+  expect(JSON.stringify(document)).not.toMatch(NO_TEXT);
 }
 
 /** Lines to bytes, ended by CRLF. A character above U+00FF is a mistake of the test. */
