@@ -1,0 +1,310 @@
+/**
+ * What a disk may hold after a power cut. Of each operation it is known when it happened and when it became
+ * durable; in between it may survive a cut or not, each by itself:
+ *
+ * - fsync of a file, and a write through O_DSYNC or O_SYNC, make its bytes durable, and nothing of its name;
+ * - fsync of a directory makes the names in it durable, and nothing of what they name;
+ * - a rename survives as a whole or not at all, and is durable once one of its two directories is synced.
+ *
+ * ext4, XFS and btrfs keep more than this; nothing here may be relied on beyond it.
+ */
+import { createHash } from 'node:crypto';
+import type { Call } from './trace.ts';
+
+/** Files below a directory by their path; null: a directory. */
+export type Tree = Map<string, Buffer | null>;
+
+interface File {
+  kind: 'file';
+  writes: Write[];
+  /** As the program sees it now. */
+  size: number;
+  /** Where the next write without an offset goes. */
+  position: number;
+  append: boolean;
+  synchronous: boolean;
+}
+
+interface Directory {
+  kind: 'directory';
+  /** As the program sees it now. */
+  names: Map<string, File | Directory>;
+  /** The last operation on each name there ever was: what comes after it needs it. */
+  last: Map<string, Entry>;
+}
+
+interface Operation {
+  /** When it had happened. */
+  at: number;
+  /** From when on it survives every cut. */
+  durable: number | null;
+  /** In words. */
+  what: string;
+}
+
+/** An operation on names. */
+export interface Entry extends Operation {
+  kind: 'entry';
+  changes: { directory: Directory; name: string; node: File | Directory | null }[];
+  /** What must have survived where this one has. */
+  needs: Entry[];
+  call: Call;
+}
+
+/** An operation on bytes: `data` put at an offset, or, null, all beyond it cut off. */
+export interface Write extends Operation {
+  kind: 'write';
+  path: string;
+  file: File;
+  offset: number;
+  data: Buffer | null;
+}
+
+export interface Disk {
+  root: Directory;
+  /** In the order in which they happened. */
+  operations: (Entry | Write)[];
+}
+
+/** What became of a pending write: only its length, or only its first half, may have come to the disk. */
+export type Fate = 'kept' | 'lost' | 'zeros' | 'half';
+
+/** Replays calls on a disk that holds `initial`, all of it durable. */
+export function recordDisk(initial: Tree, calls: readonly Call[]): Disk {
+  const root = directory();
+  const disk: Disk = { root, operations: [] };
+  for (const [path, content] of initial) {
+    const node = content === null ? directory() : file();
+    if (node.kind === 'file' && content !== null && content.length > 0) {
+      const write = { offset: 0, data: content, at: 0, durable: 0, path, what: `initial ${path}` };
+      node.writes.push({ kind: 'write', file: node, ...write });
+      node.size = content.length;
+      disk.operations.push(...node.writes);
+    }
+    const entry = enter(disk, { kind: 'make-directory', path, begin: 0, end: 0 }, [[path, node]]);
+    entry.durable = 0;
+  }
+  for (const call of [...calls].sort((one, other) => one.end - other.end)) apply(disk, call);
+  return disk;
+}
+
+const directory = (): Directory => ({ kind: 'directory', names: new Map(), last: new Map() });
+const file = (): File => ({
+  ...{ kind: 'file', writes: [], size: 0, position: 0 },
+  ...{ append: false, synchronous: false },
+});
+
+function apply(disk: Disk, call: Call): void {
+  switch (call.kind) {
+    case 'open': {
+      let node = find(disk.root, call.path);
+      if (node === null) {
+        if (!call.create) throw new Error(`${call.path} was opened, but the model has no such file`);
+        node = file();
+        enter(disk, call, [[call.path, node]]);
+      }
+      if (node.kind === 'directory') throw new Error(`${call.path} is a directory`);
+      if (call.truncate && node.size > 0) write(disk, call, node, 0, null);
+      Object.assign(node, { position: 0, append: call.append, synchronous: call.synchronous });
+      return;
+    }
+    case 'write': {
+      // One that was removed meanwhile has no name: nobody reads it again.
+      const node = find(disk.root, call.path);
+      if (node?.kind !== 'file') return;
+      const offset = call.offset ?? (node.append ? node.size : node.position);
+      write(disk, call, node, offset, call.data);
+      if (call.offset === null) node.position = offset + call.data.length;
+      return;
+    }
+    case 'truncate': {
+      const node = find(disk.root, call.path);
+      if (node?.kind === 'file') write(disk, call, node, call.length, null);
+      return;
+    }
+    case 'make-directory':
+      enter(disk, call, [[call.path, directory()]]);
+      return;
+    case 'remove':
+      enter(disk, call, [[call.path, null]]);
+      return;
+    case 'link':
+      enter(disk, call, [[call.to, demand(disk.root, call.from)]]);
+      return;
+    case 'rename':
+      enter(disk, call, [
+        [call.to, demand(disk.root, call.from)],
+        [call.from, null],
+      ]);
+      return;
+    case 'sync': {
+      const node = find(disk.root, call.path);
+      if (node === null) return;
+      const covered = ({ at }: Operation) => at <= call.begin;
+      if (node.kind === 'file') {
+        for (const one of node.writes) if (covered(one)) one.durable ??= call.end;
+        return;
+      }
+      for (const one of disk.operations) {
+        if (one.kind !== 'entry' || !covered(one)) continue;
+        if (one.changes.some((change) => change.directory === node)) settle(one, call.end);
+      }
+      return;
+    }
+  }
+}
+
+/** Durable, with all that it needs. */
+function settle(entry: Entry, at: number): void {
+  if (entry.durable !== null) return;
+  entry.durable = at;
+  for (const need of entry.needs) settle(need, at);
+}
+
+function enter(disk: Disk, call: Call, named: [string, File | Directory | null][]): Entry {
+  const changes = named.map(([path, node]) => {
+    const parent = demand(disk.root, path.split('/').slice(0, -1).join('/'));
+    if (parent.kind === 'file') throw new Error(`${path}: in a file`);
+    return { directory: parent, name: path.split('/').at(-1)!, node };
+  });
+  const needs = new Set<Entry>();
+  for (const { directory: parent, name, node } of changes) {
+    const before = parent.last.get(name);
+    if (before !== undefined) needs.add(before);
+    // No file system removes a directory whose names are still there.
+    const removed = node === null ? parent.names.get(name) : undefined;
+    if (removed?.kind === 'directory' && call.kind === 'remove') {
+      for (const one of removed.last.values()) needs.add(one);
+    }
+  }
+  const entry: Entry = {
+    ...{ kind: 'entry', at: call.end, durable: null, call },
+    ...{ changes, needs: [...needs], what: describe(call) },
+  };
+  for (const { directory: parent, name, node } of changes) {
+    if (node === null) parent.names.delete(name);
+    else parent.names.set(name, node);
+    parent.last.set(name, entry);
+  }
+  disk.operations.push(entry);
+  return entry;
+}
+
+function write(disk: Disk, call: Call, node: File, offset: number, data: Buffer | null): void {
+  const path = 'path' in call ? call.path : '';
+  const one: Write = {
+    ...{ kind: 'write', at: call.end, file: node, path, offset, data },
+    ...{ durable: node.synchronous && data !== null ? call.end : null, what: describe(call) },
+  };
+  node.writes.push(one);
+  node.size = data === null ? offset : Math.max(node.size, offset + data.length);
+  disk.operations.push(one);
+}
+
+function describe(call: Call): string {
+  switch (call.kind) {
+    case 'rename':
+    case 'link':
+      return `${call.kind} ${call.from} → ${call.to}`;
+    case 'write':
+      return `write ${call.data.length} bytes ${call.path}${call.offset === null ? '' : ` at ${call.offset}`}`;
+    case 'sent':
+      return 'sent';
+    default:
+      return `${call.kind} ${call.path}`;
+  }
+}
+
+function find(root: Directory, path: string): File | Directory | null {
+  let node: File | Directory | undefined = root;
+  for (const name of path === '' ? [] : path.split('/')) {
+    if (node?.kind !== 'directory') return null;
+    node = node.names.get(name);
+  }
+  return node ?? null;
+}
+
+function demand(root: Directory, path: string): File | Directory {
+  const node = find(root, path);
+  if (node === null) throw new Error(`the model has no ${path}`);
+  return node;
+}
+
+/** What the disk holds after a cut at `cut`, where `fate` tells what became of each operation not yet durable. */
+export function survivors(
+  disk: Disk,
+  cut: number,
+  fate: (operation: Entry | Write) => Fate,
+): { tree: Tree; key: string } {
+  const fates = new Map<Operation, Fate>();
+  const keep = (entry: Entry) => {
+    if (fates.get(entry) === 'kept') return;
+    fates.set(entry, 'kept');
+    for (const need of entry.needs) keep(need);
+  };
+  const happened = disk.operations.filter(({ at }) => at <= cut);
+  for (const one of happened) {
+    const kept = isDurable(one, cut) ? 'kept' : fate(one);
+    if (one.kind === 'write') fates.set(one, kept);
+    else if (kept === 'kept') keep(one);
+  }
+  const names = new Map<Directory, Map<string, File | Directory>>();
+  for (const one of happened) {
+    if (one.kind !== 'entry' || fates.get(one) !== 'kept') continue;
+    for (const { directory: parent, name, node } of one.changes) {
+      const inside = names.get(parent) ?? new Map<string, File | Directory>();
+      names.set(parent, inside);
+      if (node === null) inside.delete(name);
+      else inside.set(name, node);
+    }
+  }
+  const tree: Tree = new Map();
+  const walk = (parent: Directory, path: string) => {
+    for (const [name, node] of [...(names.get(parent) ?? [])].sort()) {
+      const at = `${path}${name}`;
+      if (node.kind === 'file') tree.set(at, contentOf(node, cut, fates));
+      else {
+        tree.set(at, null);
+        walk(node, `${at}/`);
+      }
+    }
+  };
+  walk(disk.root, '');
+  return { tree, key: keyOf(tree) };
+}
+
+export const isDurable = ({ durable }: Operation, cut: number): boolean => durable !== null && durable <= cut;
+
+function contentOf(node: File, cut: number, fates: Map<Operation, Fate>): Buffer {
+  let content = Buffer.alloc(0);
+  let length = 0;
+  const reach = (end: number) => {
+    if (end > content.length) content = Buffer.concat([content, Buffer.alloc(end)]);
+    length = Math.max(length, end);
+  };
+  for (const one of node.writes) {
+    const fate = fates.get(one) ?? 'lost';
+    if (one.at > cut || fate === 'lost') continue;
+    if (one.data === null) {
+      reach(one.offset);
+      content.fill(0, one.offset);
+      length = one.offset;
+      continue;
+    }
+    const data = fate === 'half' ? one.data.subarray(0, one.data.length >> 1) : one.data;
+    const end = one.offset + data.length;
+    reach(end);
+    if (fate === 'zeros') content.fill(0, one.offset, end);
+    else data.copy(content, one.offset);
+  }
+  return content.subarray(0, length);
+}
+
+function keyOf(tree: Tree): string {
+  const hash = createHash('sha256');
+  for (const [path, content] of tree) {
+    hash.update(`${path}\0${content === null ? '/' : content.length}\0`);
+    if (content !== null) hash.update(content);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,203 @@
+/** What a start makes of a disk after a power cut, and whether that is what is promised. */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { StorageSettings } from '../../../src/spool/storage.ts';
+import { type Document, readDocument } from '../../dovecot/documents.ts';
+import { createWorkplace, PROGRAM } from '../../dovecot/workplace.ts';
+import { publishedFiles } from '../../servers/published.ts';
+import type { Fault } from '../attack.ts';
+import type { Tree } from './disk.ts';
+import { ACCOUNT, configure, idOf, type Sent, type Setting, startServer } from './mailbox.ts';
+import { writeTree } from './recording.ts';
+
+/** A disk, and what the world around it remembers. */
+export interface Aftermath {
+  tree: Tree;
+  setting: Setting;
+  messages: readonly Sent[];
+  /** UIDs that must become documents: the others had not been asked for yet. */
+  owed: ReadonlySet<number>;
+  /** UIDs that the server has no more. */
+  expunged: ReadonlySet<number>;
+  /** What the consumer took, below the storage directory. */
+  taken: ReadonlyMap<string, Taken>;
+  /** What lies where the state that no start relies on was: nothing, or rubbish. */
+  rubbish: boolean;
+}
+
+/**
+ * `durably`: its directory had been synced. `early`: it had not, and the document may come again. `in-vain`:
+ * what the consumer removed is there again, of which it has not synced anything either.
+ */
+export type Taken = 'durably' | 'early' | 'in-vain';
+
+export type Finding = Pick<Fault, 'kind' | 'what'>;
+
+/** What the program leaves in places that nothing is read from. */
+const RUBBISH = ['heartbeat', 'status.json', 'mailboxes', 'ledger.db-shm'];
+
+const UIDVALIDITY = '1700000000';
+
+function makeDisk(directory: string, { tree, rubbish }: Aftermath): void {
+  writeTree(directory, tree);
+  if (rubbish)
+    for (const name of RUBBISH) writeFileSync(join(directory, 'state', name), Buffer.alloc(32_768, 0xa5));
+}
+
+/** The document's path below the storage directory. */
+function pathOf({ uid, receivedAt }: Sent): string {
+  return `${ACCOUNT}/${receivedAt.toISOString().slice(0, 10).replaceAll('-', '/')}/${idOf(uid)}.json`;
+}
+
+/** All that a consumer finds: documents by path, and what is not as it must be. */
+function readStorage(
+  storage: string,
+  { messages, taken }: Aftermath,
+  findings: Finding[],
+): Map<string, Document> {
+  const documents = new Map<string, Document>();
+  for (const file of publishedFiles(storage)) {
+    const path = file.slice(storage.length + 1);
+    if (taken.get(path) === 'in-vain') continue;
+    try {
+      const document = readDocument(file);
+      documents.set(path, document);
+      const sent = messages.find(({ uid }) => uid === document.uid);
+      if (document.sha256 !== sent?.sha256) findings.push({ kind: 'lost', what: `${path} has other bytes` });
+      if (taken.get(path) === 'durably') findings.push({ kind: 'doubled', what: `${path} came again` });
+    } catch (error) {
+      findings.push({ kind: 'lost', what: `${path} is not whole: ${error}` });
+    }
+  }
+  return documents;
+}
+
+const inQuarantine = (storage: string, uid: number): boolean =>
+  ['.eml', '.error'].every((ending) => existsSync(join(storage, '.quarantine', ACCOUNT, idOf(uid) + ending)));
+
+const namesIn = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
+
+/** What remains once the storage is settled and quiet. */
+function readRemains(storage: string, documents: Map<string, Document>, findings: Finding[]): void {
+  for (const name of namesIn(join(storage, '.staging')))
+    findings.push({ kind: 'other', what: `.staging/${name} is left` });
+  for (const name of namesIn(join(storage, '.quarantine', ACCOUNT))) {
+    const [, id = ''] = /^(.*)\.(eml|error)$/.exec(name) ?? [];
+    const both = existsSync(join(storage, '.quarantine', ACCOUNT, `${id}.error`));
+    const published = [...documents.values()].some((document) => document.id === id);
+    if (!both || published) findings.push({ kind: 'other', what: `.quarantine/${ACCOUNT}/${name} is left` });
+  }
+}
+
+/** The built program's spool, in this process: thousands of disks can be tried. */
+export interface Settler extends Disposable {
+  /** What is wrong with what it makes of the disk, or would be once mail is fetched. */
+  settle(aftermath: Aftermath): Finding[];
+}
+
+const spoolModule = <Module>(name: string): Promise<Module> =>
+  import(pathToFileURL(join(dirname(PROGRAM), 'spool', `${name}.js`)).href) as Promise<Module>;
+
+export async function openSettler(directory: string): Promise<Settler> {
+  const { openService } = await spoolModule<typeof import('../../../src/spool/service.ts')>('service');
+  const { diskFiles: files } = await spoolModule<typeof import('../../../src/spool/files.ts')>('files');
+  const { openLedger } = await spoolModule<typeof import('../../../src/spool/ledger.ts')>('ledger');
+  const storage = join(directory, 'storage');
+  const parts = { files, openLedger, now: () => Date.now() };
+  const settings: StorageSettings = {
+    directory: storage,
+    path: '{account}/{yyyy}/{mm}/{dd}/{id}.json',
+    attachments: 'files',
+    source: 'keep',
+    fileMode: 0o640,
+    directoryMode: 0o2770,
+  };
+
+  /** The UIDs that are not fetched any more. */
+  function handled({ setting, messages }: Aftermath): Set<number> {
+    const service = openService({ stateDirectory: join(directory, 'state'), storage: settings }, parts);
+    try {
+      const uidNext = messages.length + 1;
+      const observation = {
+        uidValidity: UIDVALIDITY,
+        uidNext,
+        at: Date.now(),
+        start: { kind: setting.start },
+      };
+      const { epoch } = service.calls.openEpoch({ account: ACCOUNT, folder: 'INBOX' }, observation);
+      const { messageBytes } = setting;
+      const uids = service.calls.handled(epoch.id, 1, uidNext, { messageBytes, retryUnfetchable: true });
+      const unwanted = messages
+        .map(({ uid }) => uid)
+        .filter((uid) => epoch.start.kind === 'new' && uid < epoch.firstUidNext);
+      return new Set([...uids, ...unwanted]);
+    } finally {
+      service.stop();
+    }
+  }
+
+  return {
+    settle(aftermath) {
+      rmSync(directory, { recursive: true, force: true });
+      mkdirSync(directory);
+      makeDisk(directory, aftermath);
+      const findings: Finding[] = [];
+      let known: Set<number>;
+      try {
+        known = handled(aftermath);
+      } catch (error) {
+        return [{ kind: 'crash', what: String(error) }];
+      }
+      const documents = readStorage(storage, aftermath, findings);
+      readRemains(storage, documents, findings);
+      for (const sent of aftermath.messages) {
+        const path = pathOf(sent);
+        const taken = aftermath.taken.get(path);
+        const there = documents.has(path) || taken !== undefined || inQuarantine(storage, sent.uid);
+        const fetched = !known.has(sent.uid) && !aftermath.expunged.has(sent.uid);
+        if (!there && !fetched && aftermath.owed.has(sent.uid))
+          findings.push({ kind: 'lost', what: `${path} is nowhere, and will not be fetched` });
+        if (!fetched) continue;
+        if (taken === 'durably') findings.push({ kind: 'doubled', what: `${path} would come again` });
+        for (const each of [path, path.replace(/\.json$/, ''), path.replace(/json$/, 'eml')]) {
+          if (existsSync(join(storage, each))) findings.push({ kind: 'hang', what: `${each} is in the way` });
+        }
+      }
+      return findings;
+    },
+    [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+/** The whole program, as a process at a server that still has the mail: catches up once. */
+export async function startAfter(aftermath: Aftermath): Promise<Finding[]> {
+  const { messages, expunged, owed, taken, setting } = aftermath;
+  await using place = createWorkplace({ accounts: [] });
+  await using server = await startServer(
+    messages.filter(({ uid }) => !expunged.has(uid)),
+    messages.length + 1,
+  );
+  configure(place, server, setting);
+  makeDisk(place.directory, aftermath);
+  const findings: Finding[] = [];
+  const { status, stderr } = await place.command(['once']);
+  if (status !== 0) {
+    const kind = /FILE_EXISTS/.test(stderr) ? 'hang' : 'crash';
+    return [{ kind, what: `once ended with ${status}: ${stderr.slice(-1000)}` }];
+  }
+  const documents = readStorage(place.storage, aftermath, findings);
+  readRemains(place.storage, documents, findings);
+  for (const sent of messages) {
+    const path = pathOf(sent);
+    const there = documents.has(path) || taken.has(path) || inQuarantine(place.storage, sent.uid);
+    if (!there && owed.has(sent.uid)) findings.push({ kind: 'lost', what: `${path} is nowhere` });
+  }
+  const listed = await place.list();
+  for (const path of documents.keys()) {
+    const row = listed.find((one) => documents.get(path)?.id === one.id);
+    if (row?.state !== 'published')
+      findings.push({ kind: 'other', what: `${path} is listed as ${row?.state}` });
+  }
+  return findings;
+}
