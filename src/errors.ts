@@ -57,7 +57,7 @@ const table = {
   CONNECTION_REFUSED: { meaning: 'the mail server does not accept connections', retry: 'soon' },
   CONNECTION_LOST: { meaning: 'the connection to the mail server ended', retry: 'soon' },
   OPERATION_TIMED_OUT: {
-    meaning: 'the mail server sent no byte within limits.operationSeconds',
+    meaning: 'the mail server was silent for limits.operationSeconds, or did not finish in ten times that',
     retry: 'soon',
   },
   TLS_EXPIRED: { meaning: "the mail server's certificate has expired", retry: 'later' },

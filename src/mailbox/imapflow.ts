@@ -8,6 +8,7 @@ import { untrustedIssuer } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { type FaultContext, fault } from './faults.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
+import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
 
 /** A silent operation is looked at so many times before it is given up. */
@@ -18,6 +19,16 @@ const METADATA_SLICE = 512;
 const MAX_LINE_BYTES = 8 * 1024 * 1024;
 /** Rows of FETCH and lines of LIST have tens of tokens; a SEARCH answer is not counted. */
 const MAX_RESPONSE_TOKENS = 100_000;
+/**
+ * What one command may bring: 512 rows, or as many folders as anybody has, and what else happened in the folder.
+ * A server that goes on after that, such as one that was told of 20,000 removed messages, is connected to anew.
+ */
+const MAX_RESPONSES = 20_000;
+/** Bodies come on top of it. */
+const MAX_RESPONSE_BYTES = 2 * MAX_LINE_BYTES;
+/** An operation that is never silent is given up after so many deadlines, and what its bodies take on a slow line. */
+const DEADLINES_IN_ALL = 10;
+const SLOWEST_BYTES_PER_SECOND = 1024;
 /** A stop does not wait longer for a server's goodbye. */
 const LOGOUT_MS = 2_000;
 /** An IDLE that the server ends sooner is no IDLE: polling does not become a storm. */
@@ -49,6 +60,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     for (const waker of [...wakers]) waker();
   };
 
+  const maxLiteralBytes = Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + MAX_LINE_BYTES;
+
   const client = new ImapFlow({
     host: options.host,
     port: options.port,
@@ -74,8 +87,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     greetingTimeout: NEVER_MS,
     socketTimeout: NEVER_MS,
     maxLineLength: MAX_LINE_BYTES,
-    maxLiteralSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + MAX_LINE_BYTES,
-    maxResponseSize: Math.max(options.messageBytes, LARGE_MESSAGE_BYTES) + 2 * MAX_LINE_BYTES,
+    maxLiteralSize: maxLiteralBytes,
+    maxResponseSize: maxLiteralBytes + MAX_LINE_BYTES,
     maxResponseTokens: MAX_RESPONSE_TOKENS,
     // Empty: imapflow would tell its own.
     clientInfo: { name: 'mailwatchd', version: '', vendor: '', 'support-url': '' },
@@ -88,6 +101,11 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         );
     }),
   });
+  // Not in imapflow's types: its version is pinned, and a flood in the tests of connections holds this.
+  const metered = meter((client as unknown as { streamer: ResponseStream }).streamer, (detail) =>
+    end(new MailwatchdError('SERVER_PROTOCOL', { where, detail })),
+  );
+  metered.allow(MAX_RESPONSES, MAX_RESPONSE_BYTES);
   const context = (): FaultContext => ({ where, host: options.host, bye: client.byeReason, secrets });
 
   /** Closes with a reason that whatever runs will reject with. Deferred: imapflow may be in the middle of a step. */
@@ -113,12 +131,15 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   client.on('expunge', onNews);
 
   /**
-   * Runs one operation. It ends with the connection, with the stop signal, or after `operationMs` without
-   * a byte from the server.
+   * Runs one operation, which asks for so many bytes of bodies. It ends with the connection, with the stop
+   * signal, after `operationMs` without a byte from the server, or when it takes too long all the same.
    */
-  async function operation<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+  async function operation<Result>(name: string, work: () => Promise<Result>, bodies = 0): Promise<Result> {
     if (signal.aborted) throw new Stopped();
     if (closed) throw failure ?? fault({ code: 'NoConnection', message: 'the connection ended' }, context());
+    metered.allow(MAX_RESPONSES, MAX_RESPONSE_BYTES + bodies);
+    const started = clock.monotonic();
+    const mostMs = DEADLINES_IN_ALL * operationMs + (bodies / SLOWEST_BYTES_PER_SECOND) * 1000;
     let cancel: () => void = () => undefined;
     let stop: () => void = () => undefined;
     const interrupted = new Promise<never>((_, reject) => {
@@ -129,14 +150,15 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         const now = client.stats().received;
         quiet = now === received ? quiet + 1 : 0;
         received = now;
-        if (quiet < LOOKS_PER_DEADLINE) {
+        const tooLong = clock.monotonic() - started > mostMs;
+        if (quiet < LOOKS_PER_DEADLINE && !tooLong) {
           cancel = clock.after(step, look);
           return;
         }
-        const seconds = Math.round(operationMs / 1000);
+        const seconds = Math.round((tooLong ? mostMs : operationMs) / 1000);
         failure ??= new MailwatchdError('OPERATION_TIMED_OUT', {
           where,
-          detail: `${name}: no byte for ${seconds} s`,
+          detail: tooLong ? `${name}: not done within ${seconds} s` : `${name}: no byte for ${seconds} s`,
         });
         client.close();
         reject(failure);
@@ -289,7 +311,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     async fetchSources(uids, maxBytes, onMessage) {
       const wanted = new Set(uids);
       let bytes = 0;
-      await operation('FETCH', async () => {
+      const take = async () => {
         for await (const row of client.fetch(sequenceSet(uids), { uid: true, source: true }, { uid: true })) {
           if (closed || !Buffer.isBuffer(row.source) || !wanted.delete(row.uid)) continue;
           bytes += row.source.length;
@@ -304,12 +326,13 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
             return;
           }
         }
-      });
+      };
+      await operation('FETCH', take, maxBytes);
       if (failure) throw failure;
     },
 
     fetchPart(uid, start, length) {
-      return operation('FETCH', async () => {
+      const ask = async () => {
         const row: (FetchMessageObject & { partialOrigins?: Map<string, number> }) | false =
           await client.fetchOne(
             String(uid),
@@ -323,7 +346,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         if (row.source) return row.source;
         // NIL at the start is an answer without the message, past it the message's end.
         return start === 0 ? null : Buffer.alloc(0);
-      });
+      };
+      // Some servers answer the first part with the whole message.
+      return operation('FETCH', ask, start === 0 ? maxLiteralBytes : length);
     },
 
     addSeen: (uids) =>
@@ -359,6 +384,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         wakers.add(done);
         waitSignal.addEventListener('abort', done, { once: true });
         if (!connection.canIdle()) return;
+        metered.allow(MAX_RESPONSES, MAX_RESPONSE_BYTES);
         const started = clock.monotonic();
         // Ended by the next command, which sends DONE; it resolves then, and finds nobody waiting.
         client.idle().then(

@@ -39,6 +39,10 @@ export interface ScriptedSession {
   folder: ScriptedFolder | null;
   idling: boolean;
   secure: boolean;
+  /** Null outside of TLS. */
+  tls: TLSSocket | null;
+  /** Whether the connection still stands. */
+  alive(): boolean;
   /** Sends lines, each with its line end. */
   send(...lines: (string | Buffer)[]): void;
   /** Sends bytes as they are. */
@@ -49,8 +53,12 @@ export interface ScriptedSession {
   end(...lines: string[]): void;
   /** Closes at once (RST where the system does so). */
   destroy(): void;
+  /** RST, outside of TLS: what is on its way may be lost. */
+  reset(): void;
   /** The default answer to a command. */
   answer(command: Command): void;
+  /** Sends this in plain text, in one piece, and goes over to TLS. */
+  upgrade(lines: string): void;
 }
 
 /** Replaces the answer to a command: true means it has been dealt with, also by silence. */
@@ -78,12 +86,15 @@ export interface ScriptedOptions {
 }
 
 export interface ScriptedServer extends AsyncDisposable {
+  address: string;
   port: number;
   folders: Map<string, ScriptedFolder>;
   delimiter: string;
   capabilities: string[];
   password: string;
   greeting: string | null;
+  /** Whether clients need not log in. */
+  preauthenticated: boolean;
   script: Script | undefined;
   accept: Accept | undefined;
   transmit: Transmit | undefined;
@@ -153,12 +164,14 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
   await listen(options.port ?? 0);
 
   const server: ScriptedServer = {
+    address: options.address ?? '127.0.0.1',
     port: (listener.address() as AddressInfo).port,
     folders: new Map(),
     delimiter: '/',
     capabilities: options.capabilities ?? ['IDLE', 'UIDPLUS', 'MOVE', 'ID', 'NAMESPACE'],
     password: options.password ?? 'secret-pa55word',
     greeting: options.greeting === undefined ? '* OK ready' : options.greeting,
+    preauthenticated: false,
     script: options.script,
     accept: undefined,
     transmit: undefined,
@@ -227,7 +240,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     let sasl: string | null = null;
     let idleTag: string | null = null;
 
-    const put = (bytes: Buffer): boolean => !socket.destroyed && socket.writable && socket.write(bytes);
+    const put = (bytes: Buffer): void => {
+      if (session.alive()) socket.write(bytes);
+    };
     const write = (bytes: string | Buffer) => {
       const whole = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
       if (server.transmit) server.transmit(whole, session, put);
@@ -238,12 +253,14 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       folder: null,
       idling: false,
       secure: security === 'tls',
+      tls: initial instanceof TLSSocket ? initial : null,
+      alive: () => !socket.destroyed && socket.writable,
       write,
       pour(next) {
         let more = true;
         // A turn of the event loop for the others, whatever the client takes.
-        while (more && !socket.destroyed && socket.writable) more = socket.write(next());
-        if (socket.destroyed || !socket.writable) return;
+        while (more && session.alive()) more = socket.write(next());
+        if (!session.alive()) return;
         socket.once('drain', () => setImmediate(() => session.pour(next)));
       },
       send(...lines) {
@@ -255,7 +272,23 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         socket.end();
       },
       destroy: () => socket.destroy(),
+      reset() {
+        if (session.secure) socket.destroy();
+        else socket.resetAndDestroy();
+      },
       answer,
+      upgrade(lines) {
+        socket.off('data', read);
+        session.write(lines);
+        // Destroying a socket under its TLS crashes the process (Node 24.21).
+        sockets.delete(socket);
+        const secure = new TLSSocket(socket, { isServer: true, ...server.certificate });
+        socket = secure;
+        sockets.add(secure);
+        session.secure = true;
+        session.tls = secure;
+        attach();
+      },
     };
     server.sessions.add(session);
     const attach = () => {
@@ -356,7 +389,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
           sasl = tag;
           return session.send('+ ');
         case 'STARTTLS':
-          return startTls(tag);
+          return session.upgrade(`${tag} OK begin\r\n`);
         case 'ID':
           session.send('* ID NIL');
           return ok();
@@ -369,7 +402,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         case 'NOOP':
           return ok();
       }
-      if (!authenticated) return session.send(`${tag} BAD not logged in`);
+      if (!authenticated && !server.preauthenticated) return session.send(`${tag} BAD not logged in`);
       switch (name) {
         case 'LIST':
         case 'LSUB': {
@@ -467,17 +500,6 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       for (const message of pick(folder, set ?? '', name === 'UID FETCH'))
         session.send(row(folder, message, items ?? ''));
       session.send(`${tag} OK fetched`);
-    }
-
-    function startTls(tag: string): void {
-      socket.off('data', read);
-      session.send(`${tag} OK begin`);
-      // Destroying a socket under its TLS crashes the process (Node 24.21).
-      sockets.delete(socket);
-      socket = new TLSSocket(socket, { isServer: true, ...server.certificate });
-      sockets.add(socket);
-      session.secure = true;
-      attach();
     }
   }
 
