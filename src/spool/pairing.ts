@@ -11,6 +11,9 @@ const PAIRING_FILE = '.mailwatchd';
 
 const PAIRING_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n$/;
 
+/** What a pairing writes before it takes its place; an `adopt` that was interrupted and then repeated leaves one. */
+const FRESH = /^\.mailwatchd\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** `adopting` may replace another id in the storage directory, `pairing` may not. */
 type Stage = 'pairing' | 'adopting' | 'paired';
 
@@ -59,12 +62,17 @@ function finish(ledger: Ledger, storageDirectory: string, files: Files, id: stri
   const path = join(storageDirectory, PAIRING_FILE);
   const fresh = `${path}.${id}`;
   onStorage(path, () => {
+    const adopting = getSetting(ledger, 'pairing.stage') === 'adopting';
+    if (adopting) {
+      const left = files.list(storageDirectory).filter((name) => FRESH.test(name));
+      for (const name of left) files.remove(join(storageDirectory, name));
+    }
     if (readId(storageDirectory) !== id) {
       files.remove(fresh);
       files.writeFile(fresh, Buffer.from(`${id}\n`), 0o640);
       files.syncFile(fresh);
       // A link, unlike a rename, fails where another daemon pairs the same directory this moment.
-      if (getSetting(ledger, 'pairing.stage') === 'adopting') files.rename(fresh, path);
+      if (adopting) files.rename(fresh, path);
       else claim(files, fresh, path, storageDirectory, id);
     }
     files.remove(fresh);

@@ -13,6 +13,7 @@ import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
 import { adoptStorage, inspectPairing } from '../../src/spool/adopt.ts';
+import { adoptPair } from '../../src/spool/pairing.ts';
 import { codeOf, hand, INBOX, makePlace, observation, open, type Place, staged, watched } from './rig.ts';
 
 const idOf = (place: Place) => readFileSync(join(place.storage, '.mailwatchd'), 'utf8');
@@ -138,6 +139,27 @@ test('a pairing interrupted at any operation is finished by the next start', () 
     open(place).stop();
   }
   expect(crashAt).toBeGreaterThan(10);
+});
+
+test('an adopting interrupted at any operation and repeated pairs the two and leaves nothing over', () => {
+  let crashAt = 1;
+  for (let crashed = true; crashed; crashAt++) {
+    const place = makePlace();
+    open(place).stop();
+    fresh(place.state);
+    let steps = 0;
+    const parts = watched(() => {
+      steps += 1;
+      if (steps >= crashAt) throw new Crash();
+    });
+    const ledger = parts.openLedger(place.state);
+    crashed = codeOf(() => adoptPair(ledger, place.storage, parts.files)) !== 'nothing thrown';
+    ledger.close();
+    adoptStorage(place.state, place.storage);
+    expect(readdirSync(place.storage).toSorted()).toEqual(['.mailwatchd', '.quarantine', '.staging']);
+    open(place).stop();
+  }
+  expect(crashAt).toBeGreaterThan(5);
 });
 
 test('the id is durable in the storage before the ledger calls them paired', () => {
