@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  chownSync,
   closeSync,
   constants,
   existsSync,
@@ -17,6 +18,7 @@ import { type Consumer, startConsumer } from '../dovecot/consumer.ts';
 import type { Truth } from '../dovecot/differences.ts';
 import { accountOn, createWorkplace, PROGRAM, type Workplace } from '../dovecot/workplace.ts';
 import type { Dovecot } from '../servers/dovecot.ts';
+import type { ServerMessage } from '../servers/imap-client.ts';
 import { descendantsOf } from '../servers/processes.ts';
 import { until } from '../servers/until.ts';
 import { CHANGING, type Tracing, trace } from './strace.ts';
@@ -36,6 +38,11 @@ export const WITHIN = 60_000;
 /** Over the configuration that every stage has; `account` over the only account's. */
 export type Settings = { account?: object; storage?: object; log?: object } & Record<string, unknown>;
 
+export interface Clothes {
+  user?: number;
+  environment?: Record<string, string>;
+}
+
 /** One process of the program, one of whose threads may be held until it is traced. */
 export interface Life {
   pid: number;
@@ -44,8 +51,8 @@ export interface Life {
   ended(): boolean;
   /** Resolves once it and all that it started are gone. */
   end: Promise<void>;
-  /** Follows a thread of it; one that was held goes on. `inject` as strace knows it. */
-  trace(actor: Actor, inject?: string): Promise<Tracing>;
+  /** Follows a thread of it; one that was held goes on. `inject` as strace knows it, for all calls or those on `path`. */
+  trace(actor: Actor, inject?: string, path?: string): Promise<Tracing>;
   signal(signal: NodeJS.Signals): void;
 }
 
@@ -57,9 +64,13 @@ export interface Stage extends AsyncDisposable {
   consumer: Consumer;
   /** What was sent, and so must come. */
   truth: Truth;
+  /** What the server has in a folder of this stage. */
+  messages(folder: string): Promise<ServerMessage[]>;
   /** Puts a message into the folder (or another one) of the server. */
   send(raw: Buffer, folder?: string): Promise<number>;
   configure(changes: Settings): void;
+  /** For what is started from now on: its user, who then owns everything, and more environment. */
+  wear(clothes: Clothes): void;
   /** Starts a command; `held` does not get beyond its first step before `trace`. */
   live(parameters: string[], held?: Actor): Life;
   /** Whether it waits for mail in every mailbox, with so many messages stored. */
@@ -68,11 +79,15 @@ export interface Stage extends AsyncDisposable {
   untilIdle(life: Life, stored: number): Promise<void>;
 }
 
+/** The stages share a connection, on which a folder is opened, read and closed again. */
+let looking: Promise<unknown> = Promise.resolve();
+
 export async function setStage(server: Dovecot, folder: string, settings: Settings = {}): Promise<Stage> {
   await server.createFolder(USER, folder);
   const place = createWorkplace({ accounts: [] });
   const lives: Life[] = [];
   let gates = 0;
+  let clothes: Clothes = {};
   const stage: Stage = {
     ...{ server, place, folder, consumer: startConsumer(place.storage), truth: [] },
     async send(raw, into = folder) {
@@ -82,6 +97,11 @@ export async function setStage(server: Dovecot, folder: string, settings: Settin
       const sent = { uid, sha256, size: raw.length, messageId, internalDate: 0, flags: [] };
       stage.truth.push({ ...sent, account: ACCOUNT, folder: into });
       return uid;
+    },
+    messages(of) {
+      const asked = looking.then(() => server.messages(USER, of));
+      looking = asked.catch(() => undefined);
+      return asked;
     },
     configure(changes) {
       const { account, storage, log, ...others } = { ...settings, ...changes };
@@ -93,9 +113,14 @@ export async function setStage(server: Dovecot, folder: string, settings: Settin
         accounts: [accountOn(server, ACCOUNT, USER, PASSWORD, { folders: [folder], ...account })],
       });
     },
+    wear(next) {
+      clothes = next;
+      const { user } = next;
+      if (user !== undefined) execFileSync('chown', ['-R', `${user}:${user}`, place.directory]);
+    },
     live(parameters, held) {
       gates += 1;
-      const life = startLife(place, parameters, join(place.directory, `gate${gates}`), held);
+      const life = startLife(place, parameters, join(place.directory, `gate${gates}`), held, clothes);
       lives.push(life);
       return life;
     },
@@ -146,14 +171,22 @@ export function statusOf(place: Workplace, pid: number): Told[] | null {
   return status.pid === pid && status.mailboxes.length > 0 ? status.mailboxes : null;
 }
 
-function startLife(place: Workplace, parameters: string[], gate: string, held: Actor | undefined): Life {
+function startLife(
+  place: Workplace,
+  parameters: string[],
+  gate: string,
+  held: Actor | undefined,
+  { user, environment }: Clothes,
+): Life {
   mkdirSync(gate);
   execFileSync('mkfifo', [join(gate, 'fifo')]);
+  if (user !== undefined) chownSync(gate, user, user);
+  const identity = user === undefined ? [] : ['--reuid', `${user}`, '--regid', `${user}`, '--clear-groups'];
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MAILWATCHD_'));
   const child = spawn(
     'setpriv',
     [
-      ...['--pdeathsig', 'KILL', process.execPath, '--import', GATE, PROGRAM],
+      ...[...identity, '--pdeathsig', 'KILL', process.execPath, '--import', GATE, PROGRAM],
       ...[...parameters, '--config', place.configuration],
     ],
     {
@@ -164,6 +197,7 @@ function startLife(place: Workplace, parameters: string[], gate: string, held: A
         TORTURE_GATE: gate,
         TORTURE_HELD: held ?? '',
         UV_THREADPOOL_SIZE: '1',
+        ...environment,
       },
     },
   );
@@ -197,13 +231,19 @@ function startLife(place: Workplace, parameters: string[], gate: string, held: A
   return {
     ...{ pid, process: child, ended, end },
     output: () => output,
-    async trace(actor, inject) {
+    async trace(actor, inject, path) {
       traces += 1;
       const tid = await threadOf(actor);
       // Should it be killed in the next moment, these are to be waited for.
       family = descendantsOf(pid);
       const log = join(gate, `strace${traces}`);
-      const tracing = await trace({ tid, calls: CHANGING, log, ...(inject && { inject }) });
+      const tracing = await trace({
+        tid,
+        calls: CHANGING,
+        log,
+        ...(inject && { inject }),
+        ...(path && { path }),
+      });
       if (held === actor) await openGate(join(gate, 'fifo'), ended);
       return tracing;
     },

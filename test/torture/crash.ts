@@ -4,6 +4,7 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
+import { isOurs, labelOf, rankOf } from './crash-calls.ts';
 import { endFaults, type Finding, type Reference, referenceOf } from './crash-check.ts';
 import { demand, SCENARIOS, type Scenario } from './crash-scenarios.ts';
 import { type Actor, forgetStatus, PASSWORD, type Stage, setStage, USER, WITHIN } from './crash-stage.ts';
@@ -156,26 +157,4 @@ function casesOf({ calls, directory }: Outcome, actor: Actor, random: Random): N
     })
     .map((one) => ({ ...one, rank: rankOf(one.call, directory), by: random.fraction() }))
     .toSorted((one, other) => one.rank - other.rank || one.by - other.by);
-}
-
-/** Files below the stage's directory, opened for writing, and sockets; stderr and what Node itself reads are nobody's loss. */
-function isOurs({ name, text }: Call, directory: string): boolean {
-  if (/^open/.test(name) && !/O_WRONLY|O_RDWR|O_CREAT/.test(text)) return false;
-  if (text.includes(`${directory}/gate`)) return false;
-  return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
-}
-
-/** Handing a message over, committing it, all else, and what SQLite writes between two syncs. */
-function rankOf({ name, text }: Call, directory: string): number {
-  if (text.includes(`${directory}/storage`)) return 0;
-  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 1;
-  return name === 'pwrite64' ? 3 : 2;
-}
-
-function labelOf({ name, nth, text }: Call, directory: string): string {
-  const words = text
-    .replaceAll(`${directory}/`, '')
-    .replaceAll(/\d{8}T\d{6}Z-[0-9a-f]{8}/g, 'RUN')
-    .replace(/\s+= .*$/, '');
-  return `${name} ${nth}: ${words.length > 160 ? `${words.slice(0, 160)}…` : words}`;
 }

@@ -48,8 +48,10 @@ export async function trace(options: {
   calls: string[];
   log: string;
   inject?: string;
+  /** Only calls on this path, by name or by descriptor, are followed, and so counted. */
+  path?: string;
 }): Promise<Tracing> {
-  const { tid, calls, log, inject } = options;
+  const { tid, calls, log, inject, path } = options;
   // A call that an architecture lacks is marked as one that need not exist.
   const traced = calls.map((name) => `?${name}`).join(',');
   const tracer = spawn(
@@ -57,6 +59,7 @@ export async function trace(options: {
     [
       ...['--pdeathsig', 'TERM', STRACE, '-p', String(tid), '-o', log, '-yy', '-e', `trace=${traced}`],
       ...(inject === undefined ? [] : ['-e', `inject=${inject}`]),
+      ...(path === undefined ? [] : ['-P', path]),
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );

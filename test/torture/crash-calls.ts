@@ -1,0 +1,34 @@
+/** Which of a program's system calls matter, how much, and what they are called in a report. */
+import type { Call } from './strace.ts';
+
+/** Files below the stage's directory, opened for writing, and sockets; stderr and what Node itself reads are nobody's loss. */
+export function isOurs({ name, text }: Call, directory: string): boolean {
+  if (/^open/.test(name) && !/O_WRONLY|O_RDWR|O_CREAT/.test(text)) return false;
+  if (text.includes(`${directory}/gate`)) return false;
+  return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
+}
+
+/** Handing a message over, committing it, all else, and what SQLite writes between two syncs. */
+export function rankOf({ name, text }: Call, directory: string): number {
+  if (text.includes(`${directory}/storage`)) return 0;
+  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 1;
+  return name === 'pwrite64' ? 3 : 2;
+}
+
+export function labelOf({ name, nth, text }: Call, directory: string): string {
+  const words = text
+    .replaceAll(`${directory}/`, '')
+    .replaceAll(/\d{8}T\d{6}Z-[0-9a-f]{8}/g, 'RUN')
+    .replace(/\s+= .*$/, '');
+  return `${name} ${nth}: ${words.length > 160 ? `${words.slice(0, 160)}…` : words}`;
+}
+
+/** The files that a call names, by path or by descriptor. */
+export function pathsOf({ text }: Call): string[] {
+  const named = [...text.matchAll(/"(\/[^"]*)"/g)].map((match) => match[1]!);
+  const open = [...text.replace(/\) += .*$/, ')').matchAll(/\d+<(\/[^>]*)>/g)].map((match) => match[1]!);
+  return [...named, ...open];
+}
+
+/** Part of the name is made at random at each start. */
+export const isRandom = (path: string): boolean => /\d{8}T\d{6}Z-|[0-9a-f]{8}-[0-9a-f]{4}-/.test(path);
