@@ -1,4 +1,5 @@
 /** Which of a program's system calls matter, how much, and what they are called in a report. */
+import type { Random } from '../servers/random.ts';
 import type { Call } from './strace.ts';
 
 /** Files below the stage's directory, opened for writing, and sockets; stderr and what Node itself reads are nobody's loss. */
@@ -32,3 +33,19 @@ export function pathsOf({ text }: Call): string[] {
 
 /** Part of the name is made at random at each start. */
 export const isRandom = (path: string): boolean => /\d{8}T\d{6}Z-|[0-9a-f]{8}-[0-9a-f]{4}-/.test(path);
+
+/** What a run of this length gets to, each for `each` milliseconds: the first ones, where the danger is, and some of the others. */
+export function withinBudget<T>(
+  list: readonly T[],
+  { budget, each, first, random }: { budget: number; each: number; first: number; random: Random },
+): T[] {
+  const count = Math.max(first, Math.floor(budget / each));
+  const drawn = list.slice(first).map((one) => ({ one, by: random.fraction() }));
+  const kept = new Set(
+    drawn
+      .toSorted((a, b) => a.by - b.by)
+      .slice(0, count - first)
+      .map(({ one }) => one),
+  );
+  return list.filter((one, index) => index < first || kept.has(one));
+}

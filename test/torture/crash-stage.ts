@@ -23,8 +23,9 @@ import { descendantsOf } from '../servers/processes.ts';
 import { until } from '../servers/until.ts';
 import { CHANGING, type Tracing, trace } from './strace.ts';
 
-/** Who makes the system calls: the spool's thread, IMAP and supervision, file operations of the latter, a parser. */
-export type Actor = 'spool' | 'main' | 'pool' | 'parser';
+/** Who makes the system calls: the spool's thread, a parser, IMAP and supervision, file operations of the latter. */
+export const ACTORS = ['spool', 'parser', 'main', 'pool'] as const;
+export type Actor = (typeof ACTORS)[number];
 
 export const ACCOUNT = 'support';
 export const USER = 'ann';

@@ -4,14 +4,26 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
-import { isOurs, labelOf, rankOf } from './crash-calls.ts';
+import { isOurs, labelOf, rankOf, withinBudget } from './crash-calls.ts';
 import { endFaults, type Finding, type Reference, referenceOf } from './crash-check.ts';
 import { demand, SCENARIOS, type Scenario } from './crash-scenarios.ts';
-import { type Actor, forgetStatus, PASSWORD, type Stage, setStage, USER, WITHIN } from './crash-stage.ts';
+import {
+  ACTORS,
+  type Actor,
+  forgetStatus,
+  PASSWORD,
+  type Stage,
+  setStage,
+  USER,
+  WITHIN,
+} from './crash-stage.ts';
 import { type Call, demandStrace } from './strace.ts';
 
 /** To repeat what failed: only scenarios of such a name. */
 const ONLY = new RegExp(process.env.MAILWATCHD_TORTURE_ONLY ?? '');
+
+/** A scenario takes at least so long, ms: one life that is whole, and some that are not. */
+const SHARE = 8_000;
 
 /** A life of a scenario: whole, to learn which calls it makes, or killed at one of them. */
 interface Case {
@@ -43,12 +55,15 @@ async function attackEach(server: Dovecot, { seed, budget, thorough, tell }: Att
   const random = seededRandom(seed);
   const ends = thorough ? Number.POSITIVE_INFINITY : performance.now() + budget;
   const report: Report = { runs: 0, faults: [] };
-  const places = SCENARIOS.flatMap((scenario) =>
-    scenario.actors.map((actor) => ({ scenario, actor })),
+  // First the thread that hands messages over, in each scenario.
+  const all = ACTORS.flatMap((actor) =>
+    SCENARIOS.filter(({ actors }) => actors.includes(actor)).map((scenario) => ({ scenario, actor })),
   ).filter(({ scenario, actor }) => ONLY.test(`${scenario.name}, ${actor}`));
+  const places = withinBudget(all, { budget: ends - performance.now(), each: SHARE, first: 4, random });
   let unreached = 0;
   for (const [index, { scenario, actor }] of places.entries()) {
     const begun = performance.now();
+    const before = report.faults.length;
     const share = begun + (ends - begun) / (places.length - index);
     const name = `${scenario.name}, ${actor}`;
     const whole = await lead(server, { scenario, actor, at: null }, null);
@@ -67,7 +82,10 @@ async function attackEach(server: Dovecot, { seed, budget, thorough, tell }: Att
     });
     report.runs += done + 1;
     unreached += done - killed;
-    tell(`${name}: ${done} of ${cases.length} calls, killed at ${killed}, ${seconds(begun)} s`);
+    const faults = report.faults.length - before;
+    tell(
+      `${name}: ${done} of ${cases.length} calls, killed at ${killed}, ${faults} faults, ${seconds(begun)} s`,
+    );
   }
   if (unreached > 0) tell(`${unreached} lives ended before the call that they were to die at`);
   return report;
