@@ -9,11 +9,12 @@ export function isOurs({ name, text }: Call, directory: string): boolean {
   return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
 }
 
-/** Handing a message over, committing it, all else, and what SQLite writes between two syncs. */
+/** Moving a message, all else in the storage directory, committing, the rest, and what SQLite writes between two syncs. */
 export function rankOf({ name, text }: Call, directory: string): number {
-  if (text.includes(`${directory}/storage`)) return 0;
-  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 1;
-  return name === 'pwrite64' ? 3 : 2;
+  if (/^(rename|link)/.test(name)) return 0;
+  if (text.includes(`${directory}/storage`)) return 1;
+  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 2;
+  return name === 'pwrite64' ? 4 : 3;
 }
 
 export function labelOf({ name, nth, text }: Call, directory: string): string {
