@@ -1,32 +1,26 @@
 /** Attack `power-loss`: records what the program does to the disk, and starts it on what a power cut may leave of that. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { seededRandom } from '../servers/random.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
+import { aftermathOf } from './power/aftermath.ts';
 import { type Cut, cutsOf, describeCut, LEVELS } from './power/cuts.ts';
-import { type Disk, type Entry, isDurable, recordDisk, survivors, type Tree } from './power/disk.ts';
+import { type Disk, recordDisk } from './power/disk.ts';
 import type { Recording } from './power/recording.ts';
-import { catchUp, hasty } from './power/scenes.ts';
-import type { Call } from './power/trace.ts';
-import {
-  type Aftermath,
-  type Finding,
-  openSettler,
-  type Settler,
-  startAfter,
-  type Taken,
-} from './power/verdict.ts';
+import { catchUp, hasty, type Sequel, sequelsOf } from './power/scenes.ts';
+import { type Aftermath, type Finding, openSettler, type Settler, startAfter } from './power/verdict.ts';
 
 /** One in so many disks is given to the whole program, whatever the spool alone makes of it. */
 const WHOLE_EVERY = 100;
 
 /** Enough to understand what is wrong. */
-const FAULTS = 20;
+const FAULTS = 5;
 
-/** A document's path in a recording; what begins with a dot is not the consumer's. */
-const DOCUMENT = /^storage\/([^.][^/]*(?:\/[^/]+)*\.json)$/;
+/** Parts of the budget: for the worst cuts of what is recorded first, and of what follows from it. */
+const FIRST = 0.4;
+const SEQUELS = 0.7;
 
 export const powerLoss: Attack = {
   name: 'power-loss',
@@ -34,34 +28,86 @@ export const powerLoss: Attack = {
   run: attack,
 };
 
-async function attack(options: AttackOptions): Promise<Report> {
-  const { seed, budget, thorough, tell } = options;
-  const ends = performance.now() + budget;
-  const recordings = await Promise.all([catchUp(seed), hasty(seed)]);
-  const disks = recordings.map((recording) => ({
-    recording,
-    disk: recordDisk(recording.initial, recording.calls),
-  }));
+/** A recording with its disk; `from` is where what it repeats of another one ends. */
+interface Recorded {
+  recording: Recording;
+  disk: Disk;
+  from: number;
+}
+
+const recorded = (recording: Recording, from = -1): Recorded => ({
+  recording,
+  disk: recordDisk(recording.initial, recording.calls),
+  from,
+});
+
+async function attack({ seed, budget, thorough, tell }: AttackOptions): Promise<Report> {
+  const begun = performance.now();
   const scratch = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mailwatchd-power-'));
   try {
     using settler = await openSettler(join(scratch, 'disk'));
     const trial = startTrial(settler, seed);
-    const over = () => (!thorough && performance.now() > ends) || trial.report.faults.length >= FAULTS;
-    for (let level = 0; level < LEVELS && !over(); level++) {
+    const over = (part: number) =>
+      trial.report.faults.length >= FAULTS || (!thorough && performance.now() - begun > part * budget);
+
+    async function attempt(all: Recorded[], levels: number[], part: number): Promise<void> {
       const before = trial.report.runs;
-      const cuts = disks.map(({ disk }) => cutsOf(disk, level, seededRandom(seed + level)));
-      for (const [which, cut] of inTurn(cuts)) {
-        if (over()) break;
-        const { recording, disk } = disks[which]!;
-        await trial.cut(recording, disk, cut);
+      for (const level of levels) {
+        const cuts = all.map(({ disk, from }) => cutsOf(disk, level, seededRandom(seed + level), from));
+        for (const [which, cut] of inTurn(cuts)) {
+          if (over(part)) break;
+          const { recording, disk } = all[which]!;
+          await trial.cut(recording, disk, cut);
+        }
       }
-      tell(`level ${level}: ${trial.report.runs - before} disks`);
+      const names = all.map(({ recording }) => recording.name).join('; ');
+      tell(`${names}; levels ${levels}: ${trial.report.runs - before} disks`);
     }
+
+    const first = (await Promise.all([catchUp(seed), hasty(seed)])).map((each) => recorded(each));
+    const sequels = ahead(sequelsOf(first, seededRandom(seed), thorough));
+    await attempt(first, [0], FIRST);
+    const all = [...first];
+    const further = Array.from({ length: LEVELS - 1 }, (_, level) => level + 1);
+    for await (const { recording, from } of sequels) {
+      if (over(SEQUELS)) break;
+      const sequel = recorded(recording, from);
+      // Hundreds of them are not kept.
+      await attempt([sequel], thorough ? [0, ...further] : [0], SEQUELS);
+      if (!thorough) all.push(sequel);
+    }
+    for (const level of further) if (!over(1)) await attempt(all, [level], 1);
     await trial.end();
     return trial.report;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Makes each while the one before is being tried, and the first one at once. */
+function ahead(sequels: Iterator<Sequel>): AsyncIterable<{ recording: Recording; from: number }> {
+  const begin = () => {
+    const { done, value } = sequels.next();
+    if (done) return null;
+    const made = value.make().then((recording) => ({ recording, from: value.from }));
+    // Whoever awaits it is told.
+    made.catch(() => undefined);
+    return made;
+  };
+  let next = begin();
+  return {
+    async *[Symbol.asyncIterator]() {
+      try {
+        while (next !== null) {
+          const made = await next;
+          next = begin();
+          yield made;
+        }
+      } finally {
+        await next?.catch(() => undefined);
+      }
+    },
+  };
 }
 
 /** One of each, until all are through. */
@@ -113,79 +159,4 @@ function startTrial(settler: Settler, seed: number) {
     },
     end: async () => running,
   };
-}
-
-/** The disk after a cut, and what everybody remembers of the time before. */
-function aftermathOf(
-  { messages, calls, settings }: Recording,
-  disk: Disk,
-  cut: Cut,
-  consumer: 'absent' | 'hasty',
-  rubbish: boolean,
-): { aftermath: Aftermath; key: string } {
-  const { tree, key } = survivors(disk, cut.at, cut.fate);
-  const happened = disk.operations.filter((one): one is Entry => one.kind === 'entry' && one.at <= cut.at);
-  const arrivals = new Map<string, Entry>();
-  const taken = new Map<string, Taken>();
-  const early = (arrival: Entry | undefined, at: number): Taken =>
-    arrival === undefined || !isDurable(arrival, at) ? 'early' : 'durably';
-  for (const one of happened) {
-    const path = DOCUMENT.exec(nameOf(one.call))?.[1];
-    if (path === undefined) continue;
-    if (one.call.kind === 'rename') arrivals.set(path, one);
-    if (one.call.kind === 'remove') {
-      taken.set(path, tree.has(`storage/${path}`) ? 'in-vain' : early(arrivals.get(path), one.at));
-    }
-  }
-  if (consumer === 'hasty') {
-    for (const [path, arrival] of arrivals) {
-      if (taken.has(path)) continue;
-      taken.set(path, early(arrival, cut.at));
-      takeAway(tree, path);
-    }
-  }
-  const uids = messages.map(({ uid }) => uid);
-  const setting = settings.findLast(({ from }) => from <= cut.at)!.setting;
-  const sent = calls.filter((call) => call.kind === 'sent' && call.begin <= cut.at);
-  const owed = setting.start === 'all' ? uids : commanded(sent, 'FETCH');
-  const aftermath: Aftermath = {
-    ...{ tree, setting, messages, taken, rubbish },
-    owed: new Set(owed),
-    expunged: new Set(commanded(sent, 'EXPUNGE')),
-  };
-  const memory = [[...taken], [...aftermath.owed], [...aftermath.expunged]];
-  return { aftermath, key: `${key} ${JSON.stringify(memory)}` };
-}
-
-const nameOf = (call: Call): string => (call.kind === 'rename' ? call.to : 'path' in call ? call.path : '');
-
-/** A consumer's way: the document with its attachments and source, and every directory that became empty. */
-function takeAway(tree: Tree, path: string): void {
-  const stem = `storage/${path.replace(/\.json$/, '')}`;
-  if (!tree.has(`${stem}.json`)) return;
-  for (const each of [...tree.keys()]) {
-    if ([`${stem}.json`, `${stem}.eml`, stem].includes(each) || each.startsWith(`${stem}/`))
-      tree.delete(each);
-  }
-  for (let each = dirname(stem); each !== 'storage'; each = dirname(each)) {
-    if ([...tree.keys()].some((other) => other.startsWith(`${each}/`))) return;
-    tree.delete(each);
-  }
-}
-
-/** The UIDs that a command was sent for. */
-function commanded(sent: readonly Call[], command: 'FETCH' | 'EXPUNGE'): number[] {
-  const uids = new Set<number>();
-  for (const call of sent) {
-    if (call.kind !== 'sent') continue;
-    for (const [, set = ''] of call.data
-      .toString('latin1')
-      .matchAll(new RegExp(`UID ${command} ([\\d:,]+)`, 'g'))) {
-      for (const range of set.split(',')) {
-        const [low = 0, high = low] = range.split(':').map(Number);
-        for (let uid = low; uid <= high; uid++) uids.add(uid);
-      }
-    }
-  }
-  return [...uids];
 }

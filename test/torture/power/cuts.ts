@@ -1,13 +1,11 @@
 /** Which disks are made of a recording: where power is cut, and what of the pending operations survives. */
 import type { Random } from '../../servers/random.ts';
-import { type Disk, type Entry, type Fate, isDurable, type Write } from './disk.ts';
-
-type Operation = Entry | Write;
+import { type Disk, type Fate, isDurable, type Step } from './disk.ts';
 
 /** A power cut: when, and what became of what was not durable. */
 export interface Cut {
   at: number;
-  fate(operation: Operation): Fate;
+  fate(step: Step): Fate;
 }
 
 /** What else can be left of bytes that were not synced. */
@@ -22,9 +20,9 @@ const SAMPLES = 16;
 /** Each later level has more sets of what survives; the first ones find most. */
 export const LEVELS = 4;
 
-/** Every cut of a level, in an order that the seed gives. */
-export function* cutsOf(disk: Disk, level: number, random: Random): Generator<Cut> {
-  const times = [0, ...new Set(disk.operations.map(({ at }) => at).filter((at) => at > 0))];
+/** Every cut of a level after `from`, in an order that the seed gives. */
+export function* cutsOf(disk: Disk, level: number, random: Random, from = -1): Generator<Cut> {
+  const times = [...new Set([0, ...disk.operations.map(({ at }) => at)])].filter((at) => at > from);
   for (let left = times.length; left > 0; left--) {
     const chosen = random.between(0, left - 1);
     const at = times[chosen]!;
@@ -35,8 +33,8 @@ export function* cutsOf(disk: Disk, level: number, random: Random): Generator<Cu
 }
 
 /** Together: a name, or the bytes of a file; of SQLite's files each write by itself, since it writes them for years. */
-function unitsOf(pending: readonly Operation[]): Operation[][] {
-  const units = new Map<unknown, Operation[]>();
+function unitsOf(pending: readonly Step[]): Step[][] {
+  const units = new Map<unknown, Step[]>();
   for (const one of pending) {
     const unit = one.kind === 'write' && !/ledger\.db/.test(one.path) ? one.file : one;
     units.set(unit, [...(units.get(unit) ?? []), one]);
@@ -44,27 +42,24 @@ function unitsOf(pending: readonly Operation[]): Operation[][] {
   return [...units.values()];
 }
 
-function* fatesOf(
-  pending: readonly Operation[],
-  level: number,
-  random: Random,
-): Generator<(operation: Operation) => Fate> {
+function* fatesOf(pending: readonly Step[], level: number, random: Random): Generator<(step: Step) => Fate> {
   const units = unitsOf(pending);
   /** What is not named was kept, or lost. */
-  const only = (named: Iterable<Operation>, fate: Fate, others: Fate) => {
+  const only = (named: Iterable<Step>, fate: Fate, others: Fate) => {
     const set = new Set(named);
-    return (one: Operation) => (set.has(one) ? fate : others);
+    return (one: Step) => (set.has(one) ? fate : others);
   };
   if (level === 0) {
     yield () => 'lost';
     // Names without their bytes, as after a delayed allocation; bytes without their names.
-    for (const loss of LOSSES) yield ({ kind }) => (kind === 'entry' ? 'kept' : loss);
-    yield ({ kind }) => (kind === 'entry' ? 'lost' : 'kept');
+    for (const loss of LOSSES) yield ({ kind }) => (kind === 'write' ? loss : 'kept');
+    yield ({ kind }) => (kind === 'write' ? 'kept' : 'lost');
+    yield ({ kind }) => (kind === 'mode' ? 'lost' : 'kept');
     yield () => 'kept';
   } else if (level === 1) {
     for (const unit of units) {
       yield only(unit, 'kept', 'lost');
-      yield only(unit, unit[0]?.kind === 'entry' ? 'lost' : random.pick(LOSSES), 'kept');
+      yield only(unit, unit[0]?.kind !== 'write' ? 'lost' : random.pick(LOSSES), 'kept');
     }
   } else if (level === 2) {
     // As a journal that keeps the order of its operations would have it.
@@ -90,7 +85,7 @@ function* fatesOf(
 export function describeCut(disk: Disk, { at, fate }: Cut): string {
   const happened = disk.operations.filter((one) => one.at <= at);
   const pending = happened.filter((one) => !isDurable(one, at));
-  const words = (one: Operation) => one.what.replaceAll(/\d{8}T\d{6}Z-[0-9a-f]{8}/g, 'RUN');
+  const words = (one: Step) => one.what.replaceAll(/\d{8}T\d{6}Z-[0-9a-f]{8}/g, 'RUN');
   const last = happened.at(-1);
   const survived = pending.map((one) => `${fate(one)}: ${words(one)}`);
   const shown = survived.length > 12 ? [...survived.slice(-12), `… of ${survived.length}`] : survived;

@@ -4,17 +4,25 @@
  *
  * - fsync of a file, and a write through O_DSYNC or O_SYNC, make its bytes durable, and nothing of its name;
  * - fsync of a directory makes the names in it durable, and nothing of what they name;
+ * - a mode is durable once the file or directory itself is synced, and not by O_DSYNC or fdatasync;
  * - a rename survives as a whole or not at all, and is durable once one of its two directories is synced.
  *
  * ext4, XFS and btrfs keep more than this; nothing here may be relied on beyond it.
  */
 import { createHash } from 'node:crypto';
+import { basename, dirname } from 'node:path';
 import type { Call } from './trace.ts';
 
-/** Files below a directory by their path; null: a directory. */
-export type Tree = Map<string, Buffer | null>;
+/** What lies below a directory, by path; a directory has no content. */
+export type Tree = Map<string, { content: Buffer | null; mode: number }>;
 
-interface File {
+interface Inode {
+  /** With which it was made. */
+  made: number;
+  modes: Mode[];
+}
+
+interface File extends Inode {
   kind: 'file';
   writes: Write[];
   /** As the program sees it now. */
@@ -25,7 +33,7 @@ interface File {
   synchronous: boolean;
 }
 
-interface Directory {
+interface Directory extends Inode {
   kind: 'directory';
   /** As the program sees it now. */
   names: Map<string, File | Directory>;
@@ -60,10 +68,18 @@ export interface Write extends Operation {
   data: Buffer | null;
 }
 
+/** A change of a mode. */
+export interface Mode extends Operation {
+  kind: 'mode';
+  mode: number;
+}
+
+export type Step = Entry | Write | Mode;
+
 export interface Disk {
   root: Directory;
   /** In the order in which they happened. */
-  operations: (Entry | Write)[];
+  operations: Step[];
 }
 
 /** What became of a pending write: only its length, or only its first half, may have come to the disk. */
@@ -71,36 +87,44 @@ export type Fate = 'kept' | 'lost' | 'zeros' | 'half';
 
 /** Replays calls on a disk that holds `initial`, all of it durable. */
 export function recordDisk(initial: Tree, calls: readonly Call[]): Disk {
-  const root = directory();
+  const root = directory(0o700);
   const disk: Disk = { root, operations: [] };
-  for (const [path, content] of initial) {
-    const node = content === null ? directory() : file();
+  for (const [path, { content, mode }] of initial) {
+    const node = content === null ? directory(mode) : file(mode);
     if (node.kind === 'file' && content !== null && content.length > 0) {
       const write = { offset: 0, data: content, at: 0, durable: 0, path, what: `initial ${path}` };
       node.writes.push({ kind: 'write', file: node, ...write });
       node.size = content.length;
       disk.operations.push(...node.writes);
     }
-    const entry = enter(disk, { kind: 'make-directory', path, begin: 0, end: 0 }, [[path, node]]);
+    const entry = enter(disk, { kind: 'make-directory', path, mode, begin: 0, end: 0 }, [[path, node]]);
     entry.durable = 0;
   }
   for (const call of [...calls].sort((one, other) => one.end - other.end)) apply(disk, call);
   return disk;
 }
 
-const directory = (): Directory => ({ kind: 'directory', names: new Map(), last: new Map() });
-const file = (): File => ({
-  ...{ kind: 'file', writes: [], size: 0, position: 0 },
+const directory = (made: number): Directory => ({
+  ...{ kind: 'directory', made, modes: [], names: new Map(), last: new Map() },
+});
+const file = (made: number): File => ({
+  ...{ kind: 'file', made, modes: [], writes: [], size: 0, position: 0 },
   ...{ append: false, synchronous: false },
 });
+
+/** Of the programs that are traced: they have it from us. */
+const UMASK = process.umask();
+
+/** mkdir(2): the group's bit is inherited. */
+const SET_GROUP = 0o2000;
 
 function apply(disk: Disk, call: Call): void {
   switch (call.kind) {
     case 'open': {
       let node = find(disk.root, call.path);
       if (node === null) {
-        if (!call.create) throw new Error(`${call.path} was opened, but the model has no such file`);
-        node = file();
+        if (call.create === null) throw new Error(`the model has no ${call.path}, which was opened`);
+        node = file(call.create & ~UMASK);
         enter(disk, call, [[call.path, node]]);
       }
       if (node.kind === 'directory') throw new Error(`${call.path} is a directory`);
@@ -122,9 +146,20 @@ function apply(disk: Disk, call: Call): void {
       if (node?.kind === 'file') write(disk, call, node, call.length, null);
       return;
     }
-    case 'make-directory':
-      enter(disk, call, [[call.path, directory()]]);
+    case 'make-directory': {
+      const parent = demand(disk.root, dirname(call.path));
+      const inherited = (parent.modes.at(-1)?.mode ?? parent.made) & SET_GROUP;
+      enter(disk, call, [[call.path, directory((call.mode & ~UMASK) | inherited)]]);
       return;
+    }
+    case 'mode': {
+      const node = find(disk.root, call.path);
+      if (node === null) return;
+      const mode: Mode = { kind: 'mode', mode: call.mode, at: call.end, durable: null, what: describe(call) };
+      node.modes.push(mode);
+      disk.operations.push(mode);
+      return;
+    }
     case 'remove':
       enter(disk, call, [[call.path, null]]);
       return;
@@ -141,6 +176,7 @@ function apply(disk: Disk, call: Call): void {
       const node = find(disk.root, call.path);
       if (node === null) return;
       const covered = ({ at }: Operation) => at <= call.begin;
+      if (call.whole) for (const one of node.modes) if (covered(one)) one.durable ??= call.end;
       if (node.kind === 'file') {
         for (const one of node.writes) if (covered(one)) one.durable ??= call.end;
         return;
@@ -163,9 +199,9 @@ function settle(entry: Entry, at: number): void {
 
 function enter(disk: Disk, call: Call, named: [string, File | Directory | null][]): Entry {
   const changes = named.map(([path, node]) => {
-    const parent = demand(disk.root, path.split('/').slice(0, -1).join('/'));
+    const parent = demand(disk.root, dirname(path));
     if (parent.kind === 'file') throw new Error(`${path}: in a file`);
-    return { directory: parent, name: path.split('/').at(-1)!, node };
+    return { directory: parent, name: basename(path), node };
   });
   const needs = new Set<Entry>();
   for (const { directory: parent, name, node } of changes) {
@@ -210,6 +246,8 @@ function describe(call: Call): string {
       return `write ${call.data.length} bytes ${call.path}${call.offset === null ? '' : ` at ${call.offset}`}`;
     case 'sent':
       return 'sent';
+    case 'mode':
+      return `mode ${call.mode.toString(8)} ${call.path}`;
     default:
       return `${call.kind} ${call.path}`;
   }
@@ -217,7 +255,7 @@ function describe(call: Call): string {
 
 function find(root: Directory, path: string): File | Directory | null {
   let node: File | Directory | undefined = root;
-  for (const name of path === '' ? [] : path.split('/')) {
+  for (const name of path === '' || path === '.' ? [] : path.split('/')) {
     if (node?.kind !== 'directory') return null;
     node = node.names.get(name);
   }
@@ -234,7 +272,7 @@ function demand(root: Directory, path: string): File | Directory {
 export function survivors(
   disk: Disk,
   cut: number,
-  fate: (operation: Entry | Write) => Fate,
+  fate: (operation: Step) => Fate,
 ): { tree: Tree; key: string } {
   const fates = new Map<Operation, Fate>();
   const keep = (entry: Entry) => {
@@ -245,7 +283,7 @@ export function survivors(
   const happened = disk.operations.filter(({ at }) => at <= cut);
   for (const one of happened) {
     const kept = isDurable(one, cut) ? 'kept' : fate(one);
-    if (one.kind === 'write') fates.set(one, kept);
+    if (one.kind !== 'entry') fates.set(one, kept);
     else if (kept === 'kept') keep(one);
   }
   const names = new Map<Directory, Map<string, File | Directory>>();
@@ -262,11 +300,9 @@ export function survivors(
   const walk = (parent: Directory, path: string) => {
     for (const [name, node] of [...(names.get(parent) ?? [])].sort()) {
       const at = `${path}${name}`;
-      if (node.kind === 'file') tree.set(at, contentOf(node, cut, fates));
-      else {
-        tree.set(at, null);
-        walk(node, `${at}/`);
-      }
+      const mode = node.modes.findLast((one) => fates.get(one) === 'kept')?.mode ?? node.made;
+      tree.set(at, { content: node.kind === 'file' ? contentOf(node, cut, fates) : null, mode });
+      if (node.kind === 'directory') walk(node, `${at}/`);
     }
   };
   walk(disk.root, '');
@@ -302,8 +338,8 @@ function contentOf(node: File, cut: number, fates: Map<Operation, Fate>): Buffer
 
 function keyOf(tree: Tree): string {
   const hash = createHash('sha256');
-  for (const [path, content] of tree) {
-    hash.update(`${path}\0${content === null ? '/' : content.length}\0`);
+  for (const [path, { content, mode }] of tree) {
+    hash.update(`${path}\0${mode}\0${content === null ? '/' : content.length}\0`);
     if (content !== null) hash.update(content);
   }
   return hash.digest('hex');

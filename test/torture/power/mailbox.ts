@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Workplace } from '../../dovecot/workplace.ts';
 import type { Random } from '../../servers/random.ts';
 import { type ScriptedServer, startScriptedServer } from '../../servers/scripted.ts';
+import type { Call } from './trace.ts';
 
 /** Who watches what, and how. */
 export interface Setting {
@@ -20,6 +21,9 @@ export interface Sent {
 
 export const ACCOUNT = 'support';
 const USER = 'ann@example.org';
+
+/** A file that is not ours, where a document belongs. */
+export const STRANGER = Buffer.from('a stranger\n');
 
 /** Between the two a message is quarantined unread at first, and fetched later. */
 export const LOW_LIMIT = 20_000;
@@ -95,4 +99,20 @@ export async function startServer(messages: readonly Sent[], uidNext: number): P
 
 export function deliver(server: ScriptedServer, { uid, raw, receivedAt }: Sent): void {
   server.deliver('INBOX', raw, { uid, internalDate: receivedAt });
+}
+
+/** The UIDs that a command was sent for. */
+export function commanded(calls: readonly Call[], command: 'FETCH' | 'EXPUNGE'): Set<number> {
+  const uids = new Set<number>();
+  for (const call of calls) {
+    if (call.kind !== 'sent') continue;
+    const sets = call.data.toString('latin1').matchAll(new RegExp(`UID ${command} ([\\d:,]+)`, 'g'));
+    for (const [, set = ''] of sets) {
+      for (const range of set.split(',')) {
+        const [low = 0, high = low] = range.split(':').map(Number);
+        for (let uid = low; uid <= high; uid++) uids.add(uid);
+      }
+    }
+  }
+  return uids;
 }

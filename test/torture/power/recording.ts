@@ -1,10 +1,10 @@
 /** Records what lives of the built program do to the disk, system call by system call. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createWorkplace, PROGRAM, type Workplace } from '../../dovecot/workplace.ts';
 import type { ScriptedServer } from '../../servers/scripted.ts';
 import { recordDisk, survivors, type Tree } from './disk.ts';
-import { configure, type Sent, type Setting, startServer } from './mailbox.ts';
+import { commanded, configure, type Sent, type Setting, startServer } from './mailbox.ts';
 import { type Call, readCalls, startTraced } from './trace.ts';
 
 export interface Recording {
@@ -30,20 +30,51 @@ const NOISE = /^state\/(heartbeat|status\.json|mailboxes|lock\.db|ledger\.db-shm
 
 /** A workplace before the first start. */
 const NEW: Tree = new Map([
-  ['state', null],
-  ['storage', null],
+  ['state', { content: null, mode: 0o750 }],
+  ['storage', { content: null, mode: 0o2770 }],
 ]);
 
-/** Records `act` on a new workplace, or on what `before` left: its disk, and what was not durable on it. */
+/** Where a recording goes on. */
+export type Past = Pick<Recording, 'messages' | 'initial' | 'calls' | 'settings'> & {
+  /** What the server holds. */
+  present: Sent[];
+  uidNext: number;
+};
+
+/** Before the first start, with an empty server. */
+export const newPast = (messages: Sent[]): Past => ({
+  ...{ messages, present: [], uidNext: 1, initial: NEW, calls: [], settings: [] },
+});
+
+/** The program was killed at `at`, with the power on: what was not durable is there, and still is not. */
+export function killedAt({ messages, initial, calls, settings }: Recording, at: number): Past {
+  const before = calls.filter(({ end }) => end <= at);
+  const expunged = commanded(before, 'EXPUNGE');
+  return {
+    ...{ messages, initial, calls: before, settings: settings.filter(({ from }) => from <= at) },
+    present: messages.filter(({ uid }) => !expunged.has(uid)),
+    uidNext: messages.length + 1,
+  };
+}
+
+/** Power was cut: `initial` is what survived, and all there is. */
+export function cutAt(recording: Recording, at: number, initial: Tree): Past {
+  const { settings, ...past } = killedAt(recording, at);
+  const last = settings.slice(-1).map(({ setting }) => ({ from: 0, setting }));
+  return { ...past, initial, calls: [], settings: last };
+}
+
+/** Records `act`, done to what a past left. */
 export async function record(
   name: string,
-  messages: Sent[],
+  past: Past,
   act: (stage: Stage) => Promise<void>,
-  before: Pick<Recording, 'initial' | 'calls' | 'settings'> = { initial: NEW, calls: [], settings: [] },
 ): Promise<Recording> {
+  const { messages, present, uidNext, initial } = past;
   await using place = createWorkplace({ accounts: [] });
-  await using server = await startServer([], 1);
-  const recording = { name, messages, ...before, calls: [...before.calls], settings: [...before.settings] };
+  await using server = await startServer(present, uidNext);
+  const [calls, settings] = [[...past.calls], [...past.settings]];
+  const recording: Recording = { name, messages, initial, calls, settings };
   writeTree(place.directory, visible(recording));
   await act({ place, server, recording });
   demandSame(readTree(place.directory), visible(recording));
@@ -87,7 +118,7 @@ async function trace(
   const output = join(place.directory, 'trace');
   const traced = startTraced(parameters, output);
   const finished = traced.finished.then(({ status, stderr }) => {
-    if (status !== 0) throw new Error(`${recording.name}: ended with ${status}: ${stderr.slice(-2000)}`);
+    if (status !== 0) throw new Error(`${recording.name}: it ended with ${status}: ${stderr.slice(-2000)}`);
   });
   try {
     await Promise.all([during(), finished]);
@@ -114,9 +145,10 @@ const visible = ({ initial, calls }: Pick<Recording, 'initial' | 'calls'>): Tree
   survivors(recordDisk(initial, calls), Number.POSITIVE_INFINITY, () => 'kept').tree;
 
 export function writeTree(directory: string, tree: Tree): void {
-  for (const [path, content] of tree) {
+  for (const [path, { content, mode }] of tree) {
     if (content === null) mkdirSync(join(directory, path), { recursive: true });
     else writeFileSync(join(directory, path), content);
+    chmodSync(join(directory, path), mode);
   }
 }
 
@@ -126,7 +158,9 @@ export function readTree(directory: string): Tree {
     for (const entry of readdirSync(join(directory, below), { withFileTypes: true })) {
       const path = below === '' ? entry.name : `${below}/${entry.name}`;
       if (NOISE.test(path) || !/^(state|storage)(\/|$)/.test(path)) continue;
-      tree.set(path, entry.isDirectory() ? null : readFileSync(join(directory, path)));
+      const at = join(directory, path);
+      const content = entry.isDirectory() ? null : readFileSync(at);
+      tree.set(path, { content, mode: statSync(at).mode & 0o7777 });
       if (entry.isDirectory()) walk(path);
     }
   };
@@ -138,7 +172,8 @@ export function readTree(directory: string): Tree {
 function demandSame(real: Tree, modelled: Tree): void {
   const wrong = [...new Set([...real.keys(), ...modelled.keys()])].filter((path) => {
     const [one, other] = [real.get(path), modelled.get(path)];
-    return one instanceof Buffer && other instanceof Buffer ? !one.equals(other) : one !== other;
+    if (one === undefined || other === undefined || one.mode !== other.mode) return true;
+    return !(one.content ?? Buffer.alloc(0)).equals(other.content ?? Buffer.alloc(0));
   });
   if (wrong.length > 0) throw new Error(`the model and the disk differ in ${wrong.slice(0, 10).join(', ')}`);
 }

@@ -1,15 +1,29 @@
 /** What is recorded: every way of the handoff, from the first start on. */
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { publishedFiles } from '../../servers/published.ts';
-import { seededRandom } from '../../servers/random.ts';
+import { type Random, seededRandom } from '../../servers/random.ts';
 import { until } from '../../servers/until.ts';
-import { ACCOUNT, deliver, HIGH_LIMIT, idOf, LOW_LIMIT, makeMessages, type Setting } from './mailbox.ts';
-import { command, live, type Recording, record, type Stage } from './recording.ts';
+import { type Disk, isDurable, survivors, type Tree } from './disk.ts';
+import {
+  ACCOUNT,
+  deliver,
+  HIGH_LIMIT,
+  idOf,
+  LOW_LIMIT,
+  makeMessages,
+  type Setting,
+  STRANGER,
+} from './mailbox.ts';
+import { command, cutAt, killedAt, live, newPast, type Recording, record, type Stage } from './recording.ts';
+import type { Call } from './trace.ts';
 
 const LOW: Setting = { start: 'all', after: { delete: false }, messageBytes: LOW_LIMIT };
 const HIGH: Setting = { ...LOW, messageBytes: HIGH_LIMIT };
 const DELETING: Setting = { ...HIGH, start: 'new', after: { delete: true } };
+
+/** The default of the configuration, less nothing: the usual umask takes none of it. */
+const FILE_MODE = 0o640;
 
 const published = (stage: Stage, count: number) =>
   until(`${count} documents`, () => publishedFiles(stage.place.storage).length === count);
@@ -20,7 +34,7 @@ const quarantined = (stage: Stage, uid: number) =>
 /** A first start with mail, quarantine among it, then mail in IDLE, a stop, a second copy, and a higher limit. */
 export function catchUp(seed: number): Promise<Recording> {
   const messages = makeMessages(seededRandom(seed));
-  return record('catch-up', messages, async (stage) => {
+  return record('catch-up', newPast(messages), async (stage) => {
     const [last, ...first] = messages.toReversed();
     for (const message of first.toReversed()) deliver(stage.server, message);
     await live(stage, LOW, async () => {
@@ -41,7 +55,7 @@ export function catchUp(seed: number): Promise<Recording> {
 /** Mail that comes one by one, is deleted on the server, and taken by a consumer that tidies up. */
 export function hasty(seed: number): Promise<Recording> {
   const messages = makeMessages(seededRandom(seed));
-  return record('hasty', messages, async (stage) => {
+  return record('hasty', newPast(messages), async (stage) => {
     const { server, place } = stage;
     const handled = () =>
       until('all to be taken', () => {
@@ -64,3 +78,86 @@ export function hasty(seed: number): Promise<Recording> {
     );
   });
 }
+
+/** Another start after a kill at `at`. */
+export function killed(before: Recording, at: number): Promise<Recording> {
+  const name = `${before.name}, killed`;
+  return record(name, killedAt(before, at), (stage) => command(stage, settingAt(before, at), ['once']));
+}
+
+/** The start after a power cut, of which only `survived` is left: it may be cut short itself. */
+export function recovering(before: Recording, at: number, survived: Tree): Promise<Recording> {
+  const name = `${before.name}, recovering`;
+  return record(name, cutAt(before, at, survived), (stage) =>
+    command(stage, settingAt(before, at), ['once']),
+  );
+}
+
+/** Another start after a kill at `at`, when a stranger's file lies at `path`, where a document was to come. */
+export function obstructed(before: Recording, at: number, path: string): Promise<Recording> {
+  return record(`${before.name}, obstructed`, killedAt(before, at), async (stage) => {
+    const { place, recording } = stage;
+    writeFileSync(join(place.directory, path), STRANGER, { mode: FILE_MODE });
+    const open = { path, create: FILE_MODE, truncate: false, append: false, synchronous: true };
+    recording.calls.push({ kind: 'open', begin: at, end: at, ...open });
+    recording.calls.push({ kind: 'write', begin: at, end: at, path, offset: 0, data: STRANGER });
+    await live(stage, settingAt(before, at), async () => {
+      await until('the mailbox to hold', () =>
+        place.mailboxes()?.some(({ reason }) => reason?.includes('FILE_EXISTS')),
+      );
+    });
+  });
+}
+
+const settingAt = ({ settings }: Recording, at: number): Setting =>
+  settings.findLast(({ from }) => from <= at)!.setting;
+
+/** What may go on where a recording was interrupted at `from`. */
+export interface Sequel {
+  from: number;
+  make(): Promise<Recording>;
+}
+
+/** All of them, or with `thorough` false one of each kind that the seed chooses. */
+export function* sequelsOf(
+  recorded: { recording: Recording; disk: Disk }[],
+  random: Random,
+  thorough: boolean,
+): Generator<Sequel> {
+  const some = <T>(list: T[]): T[] => (thorough || list.length === 0 ? list : [random.pick(list)]);
+  const entries = recorded.flatMap(({ recording, disk }) =>
+    disk.operations.flatMap((one) => (one.kind === 'entry' && one.at > 0 ? [{ recording, disk, one }] : [])),
+  );
+  const pending = entries.filter(({ one }) => !isDurable(one, one.at));
+  const kinds = Map.groupBy(pending, ({ one: { call } }) =>
+    call.kind === 'make-directory' && OURS.test(call.path) ? 'open' : call.kind,
+  );
+  for (const kind of ['make-directory', 'rename', 'open', 'remove', 'link'] as const) {
+    if (!thorough && kind === 'open') return;
+    for (const { recording, one } of some(kinds.get(kind) ?? [])) {
+      yield { from: one.at, make: () => killed(recording, one.at) };
+    }
+    if (kind !== 'rename') continue;
+    for (const { recording, one } of some(entries.filter(({ one: { call } }) => isEarly(call)))) {
+      const path = documentOf(one.call);
+      yield { from: one.at, make: () => obstructed(recording, one.at, path) };
+    }
+    // What was taken before is remembered by nobody in a recording that begins after a cut.
+    for (const { recording, disk, one } of some(
+      entries.filter(({ recording: { name } }) => name === 'catch-up'),
+    )) {
+      const { tree } = survivors(disk, one.at, () => 'lost');
+      yield { from: 0, make: () => recovering(recording, one.at, tree) };
+    }
+  }
+}
+
+/** Directories that begin with a dot are nobody's but ours. */
+const OURS = /^storage\/\./;
+
+const documentOf = (call: Call): string =>
+  call.kind === 'rename' ? `${call.to.replace(/\.eml$/, '')}.json` : '';
+
+/** A move before the document's own; a second copy holds no mailbox up. */
+const isEarly = (call: Call): boolean =>
+  call.kind === 'rename' && /^storage\/[^.]/.test(call.to) && !/\.json$|~2/.test(call.to);

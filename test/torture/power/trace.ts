@@ -11,12 +11,22 @@ export type Call = {
   begin: number;
   end: number;
 } & (
-  | { kind: 'open'; path: string; create: boolean; truncate: boolean; append: boolean; synchronous: boolean }
+  | {
+      kind: 'open';
+      path: string;
+      /** The mode of a new file; null: none is made. */
+      create: number | null;
+      truncate: boolean;
+      append: boolean;
+      synchronous: boolean;
+    }
   /** `offset` null: where the last write to the file ended. */
   | { kind: 'write'; path: string; offset: number | null; data: Buffer }
   | { kind: 'truncate'; path: string; length: number }
-  | { kind: 'sync'; path: string }
-  | { kind: 'make-directory'; path: string }
+  /** `whole`: with its mode, and not its bytes alone. */
+  | { kind: 'sync'; path: string; whole: boolean }
+  | { kind: 'make-directory'; path: string; mode: number }
+  | { kind: 'mode'; path: string; mode: number }
   | { kind: 'remove'; path: string }
   | { kind: 'rename'; from: string; to: string }
   | { kind: 'link'; from: string; to: string }
@@ -30,7 +40,7 @@ const STRACE = '/usr/bin/strace';
 const TRACED = [
   ...['openat', 'open', 'creat', 'write', 'pwrite64', 'writev', 'sendto', 'sendmsg', 'fsync', 'fdatasync'],
   ...['rename', 'renameat', 'renameat2', 'unlink', 'unlinkat', 'rmdir', 'mkdir', 'mkdirat', 'link', 'linkat'],
-  ...['ftruncate', 'truncate'],
+  ...['ftruncate', 'truncate', 'chmod', 'fchmod', 'fchmodat'],
 ];
 const UNKNOWN = [
   ...['pwritev', 'pwritev2', 'fallocate', 'copy_file_range', 'sendfile', 'splice', 'symlink', 'symlinkat'],
@@ -117,7 +127,7 @@ function callOf(text: string, root: string): Unplaced | null {
       return {
         kind: 'open',
         path: opened,
-        create: flags.has('O_CREAT'),
+        create: flags.has('O_CREAT') ? Number.parseInt(words.at(-1) ?? '', 8) : null,
         truncate: flags.has('O_TRUNC'),
         append: flags.has('O_APPEND'),
         synchronous: flags.has('O_DSYNC') || flags.has('O_SYNC'),
@@ -138,14 +148,24 @@ function callOf(text: string, root: string): Unplaced | null {
     case 'ftruncate':
       return path === null ? null : { kind: 'truncate', path, length: Number(words.at(-1)) };
     case 'fsync':
-    case 'fdatasync':
+    case 'fdatasync': {
       // The directory itself has no name below itself.
-      if (descriptors[0] === root) return { kind: 'sync', path: '' };
-      return path === null ? null : { kind: 'sync', path };
+      const synced = descriptors[0] === root ? '' : path;
+      return synced === null ? null : { kind: 'sync', path: synced, whole: name === 'fsync' };
+    }
     case 'mkdir':
     case 'mkdirat': {
       const made = place(0);
-      return made === null ? null : { kind: 'make-directory', path: made };
+      return made === null
+        ? null
+        : { kind: 'make-directory', path: made, mode: Number.parseInt(words.at(-1) ?? '', 8) };
+    }
+    case 'chmod':
+    case 'fchmodat':
+    case 'fchmod': {
+      const changed = name === 'fchmod' ? path : place(0);
+      const mode = words.find((word) => /^0\d+$/.test(word)) ?? '';
+      return changed === null ? null : { kind: 'mode', path: changed, mode: Number.parseInt(mode, 8) };
     }
     case 'unlink':
     case 'unlinkat':

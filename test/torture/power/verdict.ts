@@ -1,5 +1,5 @@
 /** What a start makes of a disk after a power cut, and whether that is what is promised. */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { StorageSettings } from '../../../src/spool/storage.ts';
@@ -37,6 +37,10 @@ export type Finding = Pick<Fault, 'kind' | 'what'>;
 /** What the program leaves in places that nothing is read from. */
 const RUBBISH = ['heartbeat', 'status.json', 'mailboxes', 'ledger.db-shm'];
 
+/** The defaults of the configuration. */
+const FILE_MODE = 0o640;
+const DIRECTORY_MODE = 0o2770;
+
 const UIDVALIDITY = '1700000000';
 
 function makeDisk(directory: string, { tree, rubbish }: Aftermath): void {
@@ -73,20 +77,39 @@ function readStorage(
   return documents;
 }
 
-const inQuarantine = (storage: string, uid: number): boolean =>
-  ['.eml', '.error'].every((ending) => existsSync(join(storage, '.quarantine', ACCOUNT, idOf(uid) + ending)));
+/** In quarantine, with the bytes that were sent, or their beginning, and the reason. */
+function inQuarantine(storage: string, { uid, raw }: Sent): boolean {
+  const stem = join(storage, '.quarantine', ACCOUNT, idOf(uid));
+  try {
+    const { id } = JSON.parse(readFileSync(`${stem}.error`, 'utf8')) as { id: string };
+    const kept = readFileSync(`${stem}.eml`);
+    return id === idOf(uid) && kept.length > 0 && raw.subarray(0, kept.length).equals(kept);
+  } catch {
+    return false;
+  }
+}
 
 const namesIn = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
 
 /** What remains once the storage is settled and quiet. */
-function readRemains(storage: string, documents: Map<string, Document>, findings: Finding[]): void {
-  for (const name of namesIn(join(storage, '.staging')))
-    findings.push({ kind: 'other', what: `.staging/${name} is left` });
+function readRemains(
+  storage: string,
+  { messages }: Aftermath,
+  documents: Map<string, Document>,
+  findings: Finding[],
+): void {
+  const wrong = (what: string) => findings.push({ kind: 'other', what });
+  for (const name of namesIn(join(storage, '.staging'))) wrong(`.staging/${name} is left`);
   for (const name of namesIn(join(storage, '.quarantine', ACCOUNT))) {
-    const [, id = ''] = /^(.*)\.(eml|error)$/.exec(name) ?? [];
-    const both = existsSync(join(storage, '.quarantine', ACCOUNT, `${id}.error`));
-    const published = [...documents.values()].some((document) => document.id === id);
-    if (!both || published) findings.push({ kind: 'other', what: `.quarantine/${ACCOUNT}/${name} is left` });
+    const sent = messages.find(({ uid }) => name.startsWith(`${idOf(uid)}.`));
+    const published = [...documents.values()].some(({ uid }) => uid === sent?.uid);
+    if (sent === undefined || !inQuarantine(storage, sent) || published) wrong(`.quarantine/${name} is left`);
+  }
+  for (const entry of readdirSync(storage, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name).slice(storage.length + 1);
+    const mode = statSync(join(storage, path)).mode & 0o7777;
+    if (!path.startsWith('.') && mode !== (entry.isDirectory() ? DIRECTORY_MODE : FILE_MODE))
+      wrong(`${path} has the mode ${mode.toString(8)}`);
   }
 }
 
@@ -110,8 +133,8 @@ export async function openSettler(directory: string): Promise<Settler> {
     path: '{account}/{yyyy}/{mm}/{dd}/{id}.json',
     attachments: 'files',
     source: 'keep',
-    fileMode: 0o640,
-    directoryMode: 0o2770,
+    fileMode: FILE_MODE,
+    directoryMode: DIRECTORY_MODE,
   };
 
   /** The UIDs that are not fetched any more. */
@@ -143,18 +166,20 @@ export async function openSettler(directory: string): Promise<Settler> {
       mkdirSync(directory);
       makeDisk(directory, aftermath);
       const findings: Finding[] = [];
+      // What a consumer finds before anything is settled.
+      readStorage(storage, aftermath, findings);
       let known: Set<number>;
       try {
         known = handled(aftermath);
       } catch (error) {
-        return [{ kind: 'crash', what: String(error) }];
+        return [...findings, { kind: 'crash', what: String(error) }];
       }
       const documents = readStorage(storage, aftermath, findings);
-      readRemains(storage, documents, findings);
+      readRemains(storage, aftermath, documents, findings);
       for (const sent of aftermath.messages) {
         const path = pathOf(sent);
         const taken = aftermath.taken.get(path);
-        const there = documents.has(path) || taken !== undefined || inQuarantine(storage, sent.uid);
+        const there = documents.has(path) || taken !== undefined || inQuarantine(storage, sent);
         const fetched = !known.has(sent.uid) && !aftermath.expunged.has(sent.uid);
         if (!there && !fetched && aftermath.owed.has(sent.uid))
           findings.push({ kind: 'lost', what: `${path} is nowhere, and will not be fetched` });
@@ -181,16 +206,17 @@ export async function startAfter(aftermath: Aftermath): Promise<Finding[]> {
   configure(place, server, setting);
   makeDisk(place.directory, aftermath);
   const findings: Finding[] = [];
+  readStorage(place.storage, aftermath, findings);
   const { status, stderr } = await place.command(['once']);
   if (status !== 0) {
     const kind = /FILE_EXISTS/.test(stderr) ? 'hang' : 'crash';
-    return [{ kind, what: `once ended with ${status}: ${stderr.slice(-1000)}` }];
+    return [...findings, { kind, what: `once ended with ${status}: ${stderr.slice(-1000)}` }];
   }
   const documents = readStorage(place.storage, aftermath, findings);
-  readRemains(place.storage, documents, findings);
+  readRemains(place.storage, aftermath, documents, findings);
   for (const sent of messages) {
     const path = pathOf(sent);
-    const there = documents.has(path) || taken.has(path) || inQuarantine(place.storage, sent.uid);
+    const there = documents.has(path) || taken.has(path) || inQuarantine(place.storage, sent);
     if (!there && owed.has(sent.uid)) findings.push({ kind: 'lost', what: `${path} is nowhere` });
   }
   const listed = await place.list();
