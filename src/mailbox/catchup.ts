@@ -23,13 +23,14 @@ export async function catchUp(session: Session): Promise<void> {
   const uids = await connection.search(low, null);
   const high = uids.at(-1);
   if (high === undefined) return;
-  await fetchNew(session, low, high, uids);
-  await advance(session, high);
+  // A UID that was listed but is not there must not hide what comes below it.
+  await advance(session, await fetchNew(session, low, high, uids));
 }
 
-async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<void> {
+/** The highest of the UIDs that is in the folder, or was. */
+async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<number> {
   const { ledger, epoch, limits, tally, memory } = session;
-  if (listed.length === 0) return;
+  if (listed.length === 0) return 0;
   const handled = new Set(
     await holding(
       ledger.handled(epoch.id, low, high, { messageBytes: limits.messageBytes, retryUnfetchable: false }),
@@ -38,7 +39,8 @@ async function fetchNew(session: Session, low: number, high: number, listed: num
   const fresh = listed.filter((uid) => !handled.has(uid));
   tally.arrived(fresh.filter((uid) => uid > memory.arrivedThrough).length);
   memory.arrivedThrough = Math.max(memory.arrivedThrough, ...listed.slice(-1));
-  await fetchMessages(session, fresh, { lane: 'arrivals' });
+  const highest = await fetchMessages(session, fresh, { lane: 'arrivals' });
+  return Math.max(highest, ...[...handled].slice(-1));
 }
 
 /** Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. */

@@ -27,18 +27,21 @@ export interface FetchOptions {
 
 /**
  * Fetches the messages with these UIDs, ascending, and resolves when each is stored, quarantined, gone or
- * unfetchable. Throws `Held` where one cannot be stored, `Stopped`, or the connection's error.
+ * unfetchable, with the highest that was not gone (0: none). Throws `Held` where one cannot be stored,
+ * `Stopped`, or the connection's error.
  */
 export async function fetchMessages(
   session: Session,
   uids: readonly number[],
   options: FetchOptions,
-): Promise<void> {
+): Promise<number> {
   const { memory } = session;
+  let highest = 0;
   for (let from = 0, count = 0; from < uids.length; from += count) {
     await options.between?.();
     count = memory.rangeLimit < MAX_IN_FLIGHT ? memory.rangeLimit : SLICE;
     const described = await describe(session, uids.slice(from, from + count));
+    highest = described.at(-1)?.uid ?? highest;
     const wanted = await withoutKnown(session, withoutTooOld(session, described, options.since));
     for (const suspect of wanted.splice(0, memory.suspects[options.lane])) {
       await fetchAlone(session, suspect);
@@ -47,6 +50,7 @@ export async function fetchMessages(
     await fetchRanges(session, wanted, options.between);
   }
   await session.flight.land();
+  return highest;
 }
 
 /** Metadata of each message, in order; those gone meanwhile are dropped. What a server leaves out is asked for alone. */

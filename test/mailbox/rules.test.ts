@@ -113,6 +113,25 @@ test('rule 5: mail that arrives between SEARCH and IDLE is not forgotten', async
   await harness.until(({ stored }) => stored === 1);
 });
 
+test('rule 5: a UID that SEARCH lists but is not there does not hide the mail that comes below it', async () => {
+  await using harness = await createHarness();
+  const { server } = harness;
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'UID SEARCH') return false;
+    const found = session.folder!.messages.map(({ uid }) => uid);
+    session.send(`* SEARCH ${[...found, 4_000_000_000].join(' ')}`, `${tag} OK found`);
+    return true;
+  };
+  server.deliver('INBOX', mail('one'));
+  await harness.watch();
+  await server.idle();
+  server.script = undefined;
+  server.deliver('INBOX', mail('two'));
+  await harness.until(({ stored }) => stored === 2);
+  expect(uids(harness)).toEqual([1, 2]);
+  expect(server.connections()).toBe(1);
+});
+
 test('rule 6: the last message, named by `n:*` past the end, is not fetched again', async () => {
   await using harness = await createHarness();
   harness.server.deliver('INBOX', mail('one'));
