@@ -156,6 +156,13 @@ function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
       detail: words,
       remedy: 'use `security: tls` with port 993, or have STARTTLS switched on',
     };
+  // A certificate that OpenSSL refuses for a reason that Node has no name for, such as a weak key.
+  if (code === 'UNSPECIFIED')
+    return {
+      code: 'TLS_FAILED',
+      detail: `the server's certificate is refused (${words})`,
+      remedy: "have the server's certificate renewed",
+    };
   if (error.tlsFailed === true || /^(ERR_SSL|ERR_TLS|EPROTO|CERT_|HOSTNAME_MISMATCH)/.test(code))
     return {
       code: 'TLS_FAILED',

@@ -101,6 +101,17 @@ describe('TLS', () => {
     expect(error.remedy).toContain('`ca:`');
   });
 
+  test('a certificate with a weak key is refused as such', async () => {
+    const weak = certificates.issue('weak', 'IP:127.0.0.1', '-newkey', 'rsa:1024');
+    const error = await failure(
+      // OpenSSL does not even serve it at its ordinary level.
+      { security: 'tls', certificate: { ...pem(weak), ciphers: 'DEFAULT:@SECLEVEL=0' } },
+      { ca: certificates.ca },
+    );
+    expect(error.code).toBe('TLS_FAILED');
+    expect(error.message).toContain('key too weak');
+  });
+
   test("a server's own certificate may be named under `ca`", async () => {
     const { otherIssuer } = certificates;
     await using server = await startScriptedServer({ security: 'tls', certificate: pem(otherIssuer) });
