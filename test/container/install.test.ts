@@ -279,6 +279,8 @@ test('an upgrade leaves settings and the running daemon alone', async () => {
 test('removed, it leaves what is the operator’s; purged, only the mail', async () => {
   await using server = await startServer();
   await using machine = await plainMachine();
+  // Debian's newer base has no service yet, and none of the directories of all.
+  await machine.must('mkdir -p /etc/init.d');
   const before = await snapshot(machine);
   await machine.must(install);
   await configure(machine, configuration(server.port));
