@@ -9,11 +9,11 @@ export function isOurs({ name, text }: Call, directory: string): boolean {
   return text.includes(`${directory}/`) || /^\w+\((?:[3-9]|\d\d+)<(?:TCP|UNIX)/.test(text);
 }
 
-/** Moving a message, all else in the storage directory, committing, the rest, and what SQLite writes between two syncs. */
+/** Moving a message or removing what is left of it, here or on the server, all else in the storage directory, committing, the rest, and what SQLite writes between two syncs. */
 export function rankOf({ name, text }: Call, directory: string): number {
-  if (/^(rename|link)/.test(name)) return 0;
+  if (/^(rename|link|unlink|rmdir)/.test(name) || /UID (STORE|MOVE|EXPUNGE)/.test(text)) return 0;
   if (text.includes(`${directory}/storage`)) return 1;
-  if (/^(fsync|fdatasync|unlink|ftruncate)/.test(name)) return 2;
+  if (/^(fsync|fdatasync|ftruncate)/.test(name)) return 2;
   return name === 'pwrite64' ? 4 : 3;
 }
 

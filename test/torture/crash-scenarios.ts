@@ -178,23 +178,22 @@ export const SCENARIOS: Scenario[] = [
   after(
     'seen',
     () => ({ seen: true }),
-    async ({ server, folder }) =>
-      (await server.messages(USER, folder)).every(({ flags }) => flags.includes('\\Seen')),
+    async ({ messages, folder }) => (await messages(folder)).every(({ flags }) => flags.includes('\\Seen')),
   ),
   after(
     'move',
     (folder) => ({ move: `${folder}-done` }),
-    async ({ server, folder }) => {
-      const left = await server.messages(USER, folder);
-      const moved = await server.messages(USER, `${folder}-done`);
+    async ({ messages, folder }) => {
+      const left = await messages(folder);
+      const moved = await messages(`${folder}-done`);
       return left.length === 0 && moved.length === 1;
     },
   ),
   after(
     'delete',
     () => ({ delete: true }),
-    async ({ server, folder }) => {
-      return (await server.messages(USER, folder)).length === 0;
+    async ({ messages, folder }) => {
+      return (await messages(folder)).length === 0;
     },
   ),
   {

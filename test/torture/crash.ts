@@ -153,6 +153,7 @@ async function attackedLife(
       'the daemon to do what it has to',
       async () => life.ended() || (await scenario.done?.(stage, life)) || null,
       WITHIN,
+      50,
     );
     life.signal('SIGTERM');
   }

@@ -1,6 +1,7 @@
 /** File systems that fail and clocks that jump, for real: what comes over the daemon, what it says, and how it ends. */
 import { execFileSync } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -61,12 +63,19 @@ const small = (directory: Directory, size: string): Pick<Place, 'make'> => ({
     void mount('-t', 'tmpfs', '-o', `size=${size}`, 'mailwatchd-torture', at(stage, directory)),
 });
 
+/** Of a tmpfs, bytes. */
+const BLOCK = 4096;
+
 const full = (directory: Directory, size: string, tells: RegExp | null): Place => ({
   name: `${directory} full`,
   ...small(directory, size),
   tells,
   spoil(stage) {
-    // To the last byte: what is left of the last block is nobody's.
+    // To the last byte, of files that are there as well.
+    for (const name of readdirSync(at(stage, directory)).filter((each) => each.endsWith('.log'))) {
+      const file = join(at(stage, directory), name);
+      appendFileSync(file, Buffer.alloc((BLOCK - (statSync(file).size % BLOCK)) % BLOCK, '\n'));
+    }
     for (let bytes = 65536; bytes >= 1; bytes = Math.floor(bytes / 2)) fill(stage, directory, bytes);
   },
   mend: (stage) => rmSync(join(at(stage, directory), '.filler'), { recursive: true }),
