@@ -51,6 +51,9 @@ function* fatesOf(pending: readonly Step[], level: number, random: Random): Gene
   };
   if (level === 0) {
     yield () => 'lost';
+    // The last name there was, without what came before it.
+    const last = pending.findLast(({ kind }) => kind === 'entry');
+    if (last !== undefined) yield only([last], 'kept', 'lost');
     // Names without their bytes, as after a delayed allocation; bytes without their names.
     for (const loss of LOSSES) yield ({ kind }) => (kind === 'write' ? loss : 'kept');
     yield ({ kind }) => (kind === 'write' ? 'kept' : 'lost');

@@ -72,6 +72,7 @@ export interface Write extends Operation {
 export interface Mode extends Operation {
   kind: 'mode';
   mode: number;
+  call: Call;
 }
 
 export type Step = Entry | Write | Mode;
@@ -155,9 +156,11 @@ function apply(disk: Disk, call: Call): void {
     case 'mode': {
       const node = find(disk.root, call.path);
       if (node === null) return;
-      const mode: Mode = { kind: 'mode', mode: call.mode, at: call.end, durable: null, what: describe(call) };
-      node.modes.push(mode);
-      disk.operations.push(mode);
+      const { mode, end: at } = call;
+      const what = describe(call);
+      const step: Mode = { kind: 'mode', mode, at, durable: null, what, call };
+      node.modes.push(step);
+      disk.operations.push(step);
       return;
     }
     case 'remove':

@@ -31,10 +31,12 @@ const published = (stage: Stage, count: number) =>
 const quarantined = (stage: Stage, uid: number) =>
   existsSync(join(stage.place.storage, '.quarantine', ACCOUNT, `${idOf(uid)}.error`));
 
+const CATCH_UP = 'catch-up';
+
 /** A first start with mail, quarantine among it, then mail in IDLE, a stop, a second copy, and a higher limit. */
 export function catchUp(seed: number): Promise<Recording> {
   const messages = makeMessages(seededRandom(seed));
-  return record('catch-up', newPast(messages), async (stage) => {
+  return record(CATCH_UP, newPast(messages), async (stage) => {
     const [last, ...first] = messages.toReversed();
     for (const message of first.toReversed()) deliver(stage.server, message);
     await live(stage, LOW, async () => {
@@ -125,39 +127,44 @@ export function* sequelsOf(
   thorough: boolean,
 ): Generator<Sequel> {
   const some = <T>(list: T[]): T[] => (thorough || list.length === 0 ? list : [random.pick(list)]);
-  const entries = recorded.flatMap(({ recording, disk }) =>
-    disk.operations.flatMap((one) => (one.kind === 'entry' && one.at > 0 ? [{ recording, disk, one }] : [])),
+  const steps = recorded.flatMap(({ recording, disk }) =>
+    disk.operations
+      .filter(({ at }) => at > 0)
+      .map((step) => ({
+        recording,
+        disk,
+        at: step.at,
+        call: step.kind === 'write' ? null : step.call,
+        step,
+      })),
   );
-  const pending = entries.filter(({ one }) => !isDurable(one, one.at));
-  const kinds = Map.groupBy(pending, ({ one: { call } }) =>
-    call.kind === 'make-directory' && OURS.test(call.path) ? 'open' : call.kind,
-  );
-  for (const kind of ['make-directory', 'rename', 'open', 'remove', 'link'] as const) {
-    if (!thorough && kind === 'open') return;
-    for (const { recording, one } of some(kinds.get(kind) ?? [])) {
-      yield { from: one.at, make: () => killed(recording, one.at) };
-    }
-    if (kind !== 'rename') continue;
-    for (const { recording, one } of some(entries.filter(({ one: { call } }) => isEarly(call)))) {
-      const path = documentOf(one.call);
-      yield { from: one.at, make: () => obstructed(recording, one.at, path) };
-    }
-    // What was taken before is remembered by nobody in a recording that begins after a cut.
-    for (const { recording, disk, one } of some(
-      entries.filter(({ recording: { name } }) => name === 'catch-up'),
-    )) {
-      const { tree } = survivors(disk, one.at, () => 'lost');
-      yield { from: 0, make: () => recovering(recording, one.at, tree) };
-    }
+  const pending = steps.filter(({ step }) => !isDurable(step, step.at));
+  /** Killed after such a call, before what it did was durable. */
+  const killedAfter = (wanted: (call: Call) => boolean): Sequel[] =>
+    some(pending.filter(({ call }) => call !== null && wanted(call))).map(({ recording, at }) => ({
+      ...{ from: at, make: () => killed(recording, at) },
+    }));
+  yield* killedAfter(({ kind, ...call }) => kind === 'mode' && 'path' in call && CONSUMERS.test(call.path));
+  for (const { recording, at, call } of some(steps.filter(({ call }) => call !== null && isEarly(call)))) {
+    yield { from: at, make: () => obstructed(recording, at, documentOf(call as Call)) };
+  }
+  // In a recording that begins after a cut nobody remembers what a consumer took before it.
+  const untaken = steps.filter(({ recording, call }) => recording.name === CATCH_UP && call !== null);
+  for (const { recording, disk, at } of some(untaken)) {
+    const { tree } = survivors(disk, at, () => 'lost');
+    yield { from: 0, make: () => recovering(recording, at, tree) };
+  }
+  for (const kind of ['rename', 'make-directory', 'remove', 'link', 'open']) {
+    yield* killedAfter((call) => call.kind === kind);
   }
 }
 
-/** Directories that begin with a dot are nobody's but ours. */
-const OURS = /^storage\/\./;
+/** What begins with a dot is ours alone. */
+const CONSUMERS = /^storage\/[^.]/;
 
 const documentOf = (call: Call): string =>
   call.kind === 'rename' ? `${call.to.replace(/\.eml$/, '')}.json` : '';
 
 /** A move before the document's own; a second copy holds no mailbox up. */
 const isEarly = (call: Call): boolean =>
-  call.kind === 'rename' && /^storage\/[^.]/.test(call.to) && !/\.json$|~2/.test(call.to);
+  call.kind === 'rename' && CONSUMERS.test(call.to) && !/\.json$|~2/.test(call.to);
