@@ -66,7 +66,8 @@ export function letter(name: string, { attachments = false } = {}): Buffer {
   return Buffer.from([...header, ...lines].join('\r\n'));
 }
 
-const large = (name: string): Buffer => Buffer.concat([letter(name), Buffer.alloc(5001, 'x\r\n')]);
+const large = (name: string, bytes = 5_000): Buffer =>
+  Buffer.concat([letter(name), Buffer.from('x\r\n'.repeat(bytes / 3))]);
 
 /** More that match nothing than a mailbox takes without asking. */
 const UNCLEAR = 101;
@@ -166,6 +167,12 @@ export const SCENARIOS: Scenario[] = [
   arrival('one message', ['spool', 'main', 'parser'], {}, false),
   arrival('attachments', ['spool', 'parser'], { storage: { source: 'keep' } }, true),
   {
+    // It is downloaded into a file first.
+    ...{ name: 'a large message', actors: ['spool', 'pool'], command: run },
+    provoke: (stage) => stage.send(large('one', 5_000_000)),
+    done: (stage, life) => stored(stage, 1, life),
+  },
+  {
     ...{ name: 'catch-up', actors: ['spool', 'main'], command: once },
     async before(stage) {
       await sendTwo(stage);
@@ -227,6 +234,16 @@ export const SCENARIOS: Scenario[] = [
       await stage.send(letter('third'));
     },
     check: (stage, reference) => withQuarantine(stage, reference, ['MESSAGE_TOO_LARGE']),
+  },
+  {
+    // Three parsers run out of memory over it.
+    ...{ name: 'quarantine of what cannot be parsed', actors: ['spool', 'pool'], command: once },
+    settings: () => ({ limits: { parseMemoryMb: 192 } }),
+    async before(stage) {
+      await stage.send(large('one', 30_000_000));
+      await stage.send(letter('second'));
+    },
+    check: (stage, reference) => withQuarantine(stage, reference, ['MiB resident']),
   },
   {
     ...{ name: 'a limit that is raised', actors: ['spool'], command: once },
