@@ -109,7 +109,8 @@ async function readSecretFile(path: string): Promise<string> {
     return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {
     if (error instanceof MailwatchdError) throw error;
-    throw unavailable(path, `cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`);
+    const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+    throw unavailable(path, `cannot be read by user ${process.geteuid?.()} (${code})`);
   }
 }
 

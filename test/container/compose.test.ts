@@ -237,8 +237,8 @@ describe('without a profile', () => {
       start: 'new',
     };
     const write = (path: string, text: string) => writeFileSync(join(project.directory, path), text);
-    for (const directory of ['mail', 'secrets']) mkdirSync(join(project.directory, directory));
-    write('mailwatchd.yaml', JSON.stringify({ accounts: [account] }));
+    for (const directory of ['etc', 'mail', 'secrets']) mkdirSync(join(project.directory, directory));
+    write('etc/mailwatchd.yaml', JSON.stringify({ accounts: [account] }));
     write('secrets/ann', 'a\n');
     write('secrets/monit_password', 'page-password\n');
     chownSync(join(project.directory, 'mail'), owner, owner);
