@@ -5,5 +5,6 @@ import { failingCalls } from './failing-calls.ts';
 import { hostileMail } from './hostile-mail.ts';
 import { hostileServer } from './hostile-server.ts';
 import { powerLoss } from './power-loss.ts';
+import { secrets } from './secrets.ts';
 
-export const ATTACKS: Attack[] = [crash, failingCalls, powerLoss, hostileServer, hostileMail];
+export const ATTACKS: Attack[] = [crash, failingCalls, powerLoss, hostileServer, hostileMail, secrets];
