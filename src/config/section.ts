@@ -13,8 +13,8 @@ export interface Fault {
   variable?: string;
 }
 
-/** A name that can be meant as a key. Another may be anything, a torn text with a password among it. */
-const KEY_NAME = /^[\w.-]{1,64}$/;
+/** A name that can be meant as a key. Another may be anything: a torn text, or a password that slipped out of its place. */
+const KEY_NAME = /^[A-Za-z._-]{1,40}$/;
 
 /** A path as it is printed: `accounts[0].port`. What is no name of a key stands as `?`. */
 export function keyText(path: KeyPath): string {

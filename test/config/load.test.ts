@@ -310,6 +310,7 @@ describe('YAML', () => {
       'accounts:\n  - ? { password: hunter2-secret }\n    : x\n',
       /\(line 2, column 7\).*a key must be a word/,
     ],
+    ['a password as a key', 'hunter2-secret: x\n', /\? \(line 1, column 1\): unknown key/],
     ['a sentence as a key', '"password is hunter2-secret": x\n', /\? \(line 1, column 1\): unknown key/],
     ['a second document', `${where}---\nuser: x\n`, /only one document/],
     ['a key twice', `${where}    name: other\n`, /\(line 4, column 5\).*a second time/],
