@@ -183,10 +183,8 @@ export function takeBack(handoff: Handoff, files: Files): void {
   for (const step of handoff.early.toReversed()) {
     if (!step.done || files.kind(step.from) !== null || files.kind(step.to) === null) continue;
     if (isGone(dirname(step.from), files)) files.remove(step.to);
-    else {
-      files.rename(step.to, step.from);
-      files.syncDirectory(dirname(step.from));
-    }
+    else files.rename(step.to, step.from);
+    // One of its two directories makes a rename durable.
     files.syncDirectory(dirname(step.to));
     step.done = false;
   }

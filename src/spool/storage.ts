@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { demandDirectory, errorCode, type Files, onStorage } from './files.ts';
+import { demandDirectory, type Files, onStorage } from './files.ts';
 import { QUARANTINE, STAGING } from './names.ts';
 import { type Directories, directoriesBelow } from './publish.ts';
 
@@ -65,14 +65,8 @@ export function openStorage(settings: StorageSettings, files: Files): Storage {
     },
     runs: () => onStorage(at(STAGING), () => files.list(at(STAGING)).filter((name) => RUN.test(name))),
     removeRun(run) {
-      onStorage(runDirectory(run), () => {
-        files.remove(runDirectory(run));
-        try {
-          files.syncDirectory(at(STAGING));
-        } catch (error) {
-          if (errorCode(error) !== 'ENOENT') throw error;
-        }
-      });
+      // Not synced: no row names it, so one that a power cut brings back is swept by the next start.
+      onStorage(runDirectory(run), () => files.remove(runDirectory(run)));
     },
   };
 }
