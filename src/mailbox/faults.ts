@@ -100,6 +100,8 @@ export function fault(thrown: unknown, context: FaultContext): MailwatchdError {
 function conceal(text: string, secrets: string[]): string {
   const clean = secrets
     .filter((secret) => secret !== '')
+    // A server that repeats the command has it in a quoted string (RFC 3501 §4.3).
+    .flatMap((secret) => [secret, secret.replace(/["\\]/g, '\\$&')])
     .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);
   // Servers end sentences; ours go on with a colon.
   return printable(clean.trim().replace(/\.$/, ''));

@@ -248,7 +248,8 @@ test('a password with every kind of character arrives as it is; no answer brings
     server.script = ({ name, tag, session }) => {
       if (name !== 'LOGIN' && name !== 'AUTHENTICATE') return false;
       const sasl = Buffer.from(`\0ann@example.org\0${password}`).toString('base64');
-      session.send(`${tag} NO no login with ${password} nor ${sasl} \u001b[31mred\u202e`);
+      const quoted = password.replace(/["\\]/g, '\\$&');
+      session.send(`${tag} NO no login with ${password} nor "${quoted}" nor ${sasl} \u001b[31mred\u202e`);
       return true;
     };
     const error = await probeMailbox(settings, 'INBOX', options()).catch((thrown) => thrown);
@@ -261,6 +262,7 @@ test('a password with every kind of character arrives as it is; no answer brings
     ].join('\n');
     expect(error.code).toBe('AUTH_FAILED');
     expect(everything).not.toContain(password);
+    expect(everything).not.toContain('wörd');
     expect(everything).not.toContain(Buffer.from(password).toString('base64').slice(0, 12));
     expect(error.message).toContain('[secret]');
     expect(everything).not.toContain('\u001b');
