@@ -23,6 +23,10 @@ process.on('uncaughtException', (error) => {
   process.exit(70);
 });
 
+// Half of these threads may wait for name servers (libuv), which may be silent about several hosts at once; it
+// must be said before the first is needed.
+process.env.UV_THREADPOOL_SIZE ??= '16';
+
 // Loaded after the check, since an older Node cannot load it.
 const { runCommandLine } = await import('./cli.ts');
 process.exit(await runCommandLine(process.argv.slice(2), process));

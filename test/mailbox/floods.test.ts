@@ -27,7 +27,7 @@ test.each([
   });
   await harness.watch();
   const report = await harness.until(({ reason }) => reason !== null);
-  expect(report.reason).toMatch(/^SERVER_PROTOCOL: .*more than 20000 responses/);
+  expect(report.reason).toMatch(/^SERVER_PROTOCOL: .*more than 5000 responses/);
   // Before the system's own watchdogs had anything to do with it.
   expect(harness.clock.monotonic()).toBe(0);
 
@@ -67,8 +67,8 @@ test('a flood leaves other connections their turn', async () => {
   };
   count();
   await flooded.until(({ reason }) => reason !== null);
-  // 20,000 of them are read, a hundred a turn; imapflow alone takes 640 KB in one.
-  expect(turns).toBeGreaterThanOrEqual(150);
+  // 5,000 of them are read, a hundred a turn; imapflow alone takes 640 KB in one.
+  expect(turns).toBeGreaterThanOrEqual(40);
 });
 
 test('an answer that never ends and is never silent either', async () => {
