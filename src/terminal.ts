@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { toMailwatchdError } from './errors.ts';
-import { printable } from './escape.ts';
+import { escapeUnprintable, printable } from './escape.ts';
 
 /** A stream that may be a terminal. */
 export type Output = NodeJS.WritableStream & { isTTY?: boolean; columns?: number };
@@ -27,6 +27,14 @@ export async function print(stdout: NodeJS.WritableStream, text: string): Promis
     if ((error as NodeJS.ErrnoException).code === 'EPIPE') return false;
     throw toMailwatchdError(error, 'OUTPUT_FAILED');
   }
+}
+
+/** Data as JSON. For a terminal what it acts on and JSON leaves as it is, C1 controls and directions, is escaped. */
+export function asJson(output: Output, data: unknown, indent?: number): string {
+  const text = JSON.stringify(data, null, indent);
+  if (!output.isTTY) return text;
+  const lines = text.split('\n').map((line) => escapeUnprintable(line, (hex) => `\\u${hex}`));
+  return lines.join('\n');
 }
 
 /** Resolves when everything written so far has left this process, or cannot: `process.exit` would cut it off. */

@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { printable } from '../src/escape.ts';
-import { cell, formatBytes, type Output, table } from '../src/terminal.ts';
+import { asJson, cell, formatBytes, type Output, table } from '../src/terminal.ts';
 
 const pipe: Output = new PassThrough();
 const terminal = (columns: number): Output => Object.assign(new PassThrough(), { isTTY: true, columns });
@@ -63,4 +63,14 @@ test('what is printable stays, what is long is cut', () => {
   expect(printable('Grüße 🎉')).toBe('Grüße 🎉');
   expect(printable('a\ud800b')).toBe('a\\ud800b');
   expect(printable('x'.repeat(400))).toHaveLength(301);
+});
+
+test('JSON for a terminal holds nothing that it acts on, and is the same data', () => {
+  const data = { 'a\u202eb': ['\u009b2J\u001b\n', '\u2028\u200b\u{e0001}', 'Grüße 😀'] };
+  expect(asJson(pipe, data)).toBe(JSON.stringify(data));
+  for (const indent of [undefined, 2]) {
+    const shown = asJson(terminal(80), data, indent);
+    expect(shown.split('\n').join('')).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+    expect(JSON.parse(shown)).toEqual(data);
+  }
 });

@@ -5,7 +5,7 @@ import { EXIT, MailwatchdError } from '../errors.ts';
 import type { MessageState } from '../model.ts';
 import { type ListedMessage, type ListFilter, listMessages } from '../spool/reading.ts';
 import { assertReader } from '../supervision/owner.ts';
-import { cell, formatBytes, print, table } from '../terminal.ts';
+import { asJson, cell, formatBytes, print, table } from '../terminal.ts';
 import type { Invocation } from './invocation.ts';
 
 /** The options as they were typed. */
@@ -40,7 +40,7 @@ export async function list(
   await assertReader(config.state.directory);
   if (options.json) {
     for (const message of listMessages(config.state.directory, filter)) {
-      if (!(await print(stdout, `${JSON.stringify(toJson(message))}\n`))) break;
+      if (!(await print(stdout, `${asJson(stdout, toJson(message))}\n`))) break;
     }
     return EXIT.OK;
   }

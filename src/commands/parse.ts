@@ -8,7 +8,7 @@ import { loadConfig } from '../config/load.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { MessageDocument } from '../message/document.ts';
 import { type ParserPool, startParsers } from '../message/pool.ts';
-import { print } from '../terminal.ts';
+import { asJson, type Output, print } from '../terminal.ts';
 
 /** What of the configuration concerns parsing. */
 interface ParseLimits {
@@ -35,7 +35,7 @@ const READ_AHEAD = 32;
 const OVERHEAD = 64 * 1024;
 
 export interface ParseIo {
-  stdout: NodeJS.WritableStream;
+  stdout: Output;
   stdin: NodeJS.ReadableStream;
   /** Overrides what a `--config` says; empty where absent. */
   environment?: NodeJS.ProcessEnv;
@@ -130,7 +130,7 @@ async function parseAll(
       }
       const { line, release } = await (due.shift() as (typeof due)[0]);
       if ('error' in line) status = EXIT.DATA;
-      const taken = await print(io.stdout, `${JSON.stringify(line)}\n`);
+      const taken = await print(io.stdout, `${asJson(io.stdout, line)}\n`);
       release();
       if (!taken) break;
     }

@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import { printable, printableSentence } from '../escape.ts';
 import { type MailboxStatus, readStatus, unhealthy } from '../supervision/status.ts';
-import { cell, coloured, table } from '../terminal.ts';
+import { asJson, cell, coloured, table } from '../terminal.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
@@ -21,7 +21,7 @@ export async function status(
   const alive = reason === null;
   const ill = unhealthy(status);
 
-  if (json) stdout.write(`${JSON.stringify(status, null, 2)}\n`);
+  if (json) stdout.write(`${asJson(stdout, status, 2)}\n`);
   if (!alive) {
     (json ? stderr : stdout).write(`${coloured(stdout, 'red', status.state)}: ${reason}\n`);
   } else if (check) {
