@@ -1,4 +1,5 @@
 /** Which of a program's system calls matter, how much, and what they are called in a report. */
+import { join } from 'node:path';
 import type { Random } from '../servers/random.ts';
 import type { Call } from './strace.ts';
 
@@ -26,14 +27,42 @@ export function labelOf({ name, nth, text }: Call, directory: string): string {
 }
 
 /** The files that a call names, by path or by descriptor. */
-export function pathsOf({ text }: Call): string[] {
+function pathsOf({ text }: Call): string[] {
   const named = [...text.matchAll(/"(\/[^"]*)"/g)].map((match) => match[1]!);
   const open = [...text.replace(/\) += .*$/, ')').matchAll(/\d+<(\/[^>]*)>/g)].map((match) => match[1]!);
   return [...named, ...open];
 }
 
 /** Part of the name is made at random at each start. */
-export const isRandom = (path: string): boolean => /\d{8}T\d{6}Z-|[0-9a-f]{8}-[0-9a-f]{4}-/.test(path);
+const isRandom = (path: string): boolean => /\d{8}T\d{6}Z-|[0-9a-f]{8}-[0-9a-f]{4}-/.test(path);
+
+/** A path below the stage's directory, and which of a name's calls on it. */
+export interface OnPath {
+  path: string;
+  nth: number;
+}
+
+/** Node wakes its threads by `write` and loads itself by `openat`, and dies where these fail. */
+export const isShared = ({ name }: Call): boolean => ['write', 'writev', 'sendmsg', 'openat'].includes(name);
+
+/** Counted by path, such a call is hit whatever Node does meanwhile. */
+export function byPath(call: Call, calls: Call[], directory: string): OnPath | null {
+  const path = pathsOf(call).find((each) => each.startsWith(`${directory}/`) && !isRandom(each));
+  if (path === undefined || !isShared(call)) return null;
+  const same = calls.filter((each) => each.name === call.name && pathsOf(each).includes(path));
+  return { path: path.slice(directory.length + 1), nth: same.indexOf(call) + 1 };
+}
+
+/** What strace is to do to one call, and on which path. */
+export function injection(
+  { call, on }: { call: Call; on: OnPath | null },
+  directory: string,
+  how: string,
+  lasting = false,
+): [inject: string, path?: string] {
+  const inject = `${call.name}:${how}:when=${on?.nth ?? call.nth}${lasting ? '+' : ''}`;
+  return on === null ? [inject] : [inject, join(directory, on.path)];
+}
 
 /** What a run of this length gets to, each for `each` milliseconds: the first ones, where the danger is, and some of the others. */
 export function withinBudget<T>(

@@ -68,7 +68,7 @@ export interface Stage extends AsyncDisposable {
   /** What the server has in a folder of this stage. */
   messages(folder: string): Promise<ServerMessage[]>;
   /** Puts a message into the folder (or another one) of the server. */
-  send(raw: Buffer, folder?: string): Promise<number>;
+  send(raw: Buffer, options?: { into?: string; date?: Date }): Promise<number>;
   configure(changes: Settings): void;
   /** For what is started from now on: its user, who then owns everything, and more environment. */
   wear(clothes: Clothes): void;
@@ -91,8 +91,8 @@ export async function setStage(server: Dovecot, folder: string, settings: Settin
   let clothes: Clothes = {};
   const stage: Stage = {
     ...{ server, place, folder, consumer: startConsumer(place.storage), truth: [] },
-    async send(raw, into = folder) {
-      const uid = await server.append(USER, into, raw);
+    async send(raw, { into = folder, date } = {}) {
+      const uid = await server.append(USER, into, raw, date ? { date } : {});
       const sha256 = createHash('sha256').update(raw).digest('hex');
       const messageId = /^Message-ID:\s*<([^>]*)>/im.exec(raw.toString('latin1'))?.[1] ?? null;
       const sent = { uid, sha256, size: raw.length, messageId, internalDate: 0, flags: [] };

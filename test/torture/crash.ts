@@ -4,7 +4,7 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
-import { isOurs, labelOf, rankOf, withinBudget } from './crash-calls.ts';
+import { byPath, injection, isOurs, labelOf, type OnPath, rankOf, withinBudget } from './crash-calls.ts';
 import { endFaults, type Finding, type Reference, referenceOf } from './crash-check.ts';
 import { demand, SCENARIOS, type Scenario } from './crash-scenarios.ts';
 import {
@@ -29,7 +29,7 @@ const SHARE = 8_000;
 interface Case {
   scenario: Scenario;
   actor: Actor;
-  at: { call: Call; label: string; together: boolean } | null;
+  at: { call: Call; on: OnPath | null; label: string; together: boolean } | null;
 }
 
 interface Outcome {
@@ -140,12 +140,14 @@ async function attackedLife(
   stage: Stage,
   { scenario, actor, at }: Case,
 ): Promise<{ calls: Call[]; killed: boolean }> {
-  const inject = at === null ? undefined : `${at.call.name}:signal=SIGKILL:when=${at.call.nth}`;
   const parameters = scenario.command(stage);
   const waits = parameters[0] === 'run';
   const life = stage.live(parameters, waits ? undefined : actor);
   if (waits) await stage.untilIdle(life, scenario.stored ?? 0);
-  const tracing = await life.trace(actor, inject);
+  const tracing = await life.trace(
+    actor,
+    ...(at === null ? [] : injection(at, stage.place.directory, 'signal=SIGKILL')),
+  );
   if (at?.together) void tracing.ended.then(() => life.signal('SIGKILL'));
   if (waits) {
     await scenario.provoke?.(stage, life);
@@ -169,9 +171,9 @@ function casesOf({ calls, directory }: Outcome, actor: Actor, random: Random): N
     .filter((call) => isOurs(call, directory))
     .flatMap((call) => {
       const label = labelOf(call, directory);
-      const alone = { call, label, together: false };
+      const alone = { call, on: byPath(call, calls, directory), label, together: false };
       return actor === 'parser'
-        ? [alone, { call, label: `${label}, the daemon with it`, together: true }]
+        ? [alone, { ...alone, label: `${label}, the daemon with it`, together: true }]
         : [alone];
     })
     .map((one) => ({ ...one, rank: rankOf(one.call, directory), by: random.fraction() }))

@@ -1,11 +1,19 @@
 /** The attack `failing-calls`: system calls that fail, once or for a while, and file systems that do: no crash, no loss, and `status` says why. */
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
-import { isOurs, isRandom, labelOf, pathsOf, rankOf, withinBudget } from './crash-calls.ts';
+import {
+  byPath,
+  injection,
+  isOurs,
+  isShared,
+  labelOf,
+  type OnPath,
+  rankOf,
+  withinBudget,
+} from './crash-calls.ts';
 import { endFaults, type Finding } from './crash-check.ts';
 import { letter } from './crash-scenarios.ts';
 import {
@@ -47,8 +55,7 @@ interface CallFault {
   label: string;
   error: string;
   lasting: boolean;
-  /** Below the stage's directory, where only calls on this path are counted. */
-  on: { path: string; nth: number } | null;
+  on: OnPath | null;
 }
 
 export const failingCalls: Attack = {
@@ -171,17 +178,6 @@ function faultsOf({ calls, directory }: Outcome, random: Random, thorough: boole
     .map(({ fault }) => fault);
 }
 
-/** Node wakes its threads by `write` and loads itself by `openat`, and dies where these fail. */
-const isShared = ({ name }: Call): boolean => ['write', 'writev', 'sendmsg', 'openat'].includes(name);
-
-/** Counted by path, such a call is hit whatever Node does meanwhile. */
-function byPath(call: Call, calls: Call[], directory: string): CallFault['on'] {
-  const path = pathsOf(call).find((each) => each.startsWith(`${directory}/`) && !isRandom(each));
-  if (path === undefined || !isShared(call)) return null;
-  const same = calls.filter((each) => each.name === call.name && pathsOf(each).includes(path));
-  return { path: path.slice(directory.length + 1), nth: same.indexOf(call) + 1 };
-}
-
 let folders = 0;
 
 async function lead(server: Dovecot, one: Case): Promise<Outcome> {
@@ -212,11 +208,9 @@ async function lead(server: Dovecot, one: Case): Promise<Outcome> {
 /** What strace is to do, and on which path. */
 function injectionOf(stage: Stage, { fault }: Case): [inject?: string, path?: string] {
   if (fault === null) return [];
-  const { call, error, lasting, on } = fault;
+  const { error, lasting } = fault;
   const how = error.startsWith('retval') ? error : `error=${error}`;
-  const when = `${on?.nth ?? call.nth}${lasting ? '+' : ''}`;
-  const inject = `${call.name}:${how}:when=${when}`;
-  return on === null ? [inject] : [inject, join(stage.place.directory, on.path)];
+  return injection(fault, stage.place.directory, how, lasting);
 }
 
 /** A message comes to a daemon that waits, and calls fail. */
