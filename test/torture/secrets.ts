@@ -1,13 +1,58 @@
 /** Attack `secrets`: from inside of a parser, through every way of configuring, and by what servers and mail say. */
-import { seededRandom } from '../servers/random.ts';
-import type { Attack } from './attack.ts';
+import { type Random, seededRandom } from '../servers/random.ts';
+import type { Attack, Fault } from './attack.ts';
+import { faultyConfigurations } from './secrets-configurations.ts';
+import { exposure, faultyExposure } from './secrets-exposure.ts';
+import { demandScript, OUTPUT_CASES, output } from './secrets-output.ts';
 import { intrude } from './secrets-sandbox.ts';
+
+/** A round is so many faulty configurations, one way of configuring and one hostile server. */
+const CONFIGURATIONS = 12;
+/** Each hostile server with both formats of the log and both folders, more or less. */
+const THOROUGH_ROUNDS = 4 * OUTPUT_CASES;
+const MOST_FAULTS = 10;
 
 export const secrets: Attack = {
   name: 'secrets',
   description: 'passwords in parsers, logs, errors and files; what reaches the terminal',
-  async run({ seed }) {
+  async run({ seed, budget, thorough, tell }) {
+    demandScript();
+    const ends = performance.now() + budget;
     const random = seededRandom(seed);
-    return intrude(`canary-${random.bytes(8).toString('hex')}`);
+    const { runs, faults } = await intrude(`canary-${random.bytes(8).toString('hex')}`);
+    tell(`${runs} attempts from inside of a parser`);
+    let rounds = 0;
+    const first = random.between(0, 1000);
+    const goesOn = () => (thorough ? rounds < THOROUGH_ROUNDS : rounds === 0 || performance.now() < ends);
+    while (goesOn() && faults.length < MOST_FAULTS) {
+      faults.push(...(await round(seed, first + rounds)));
+      rounds += 1;
+    }
+    tell(`${rounds * CONFIGURATIONS} faulty configurations, ${rounds} right ones, ${rounds} hostile servers`);
+    return { runs: runs + rounds * (CONFIGURATIONS + 2), faults };
   },
 };
+
+/** The same for a seed and a number, whatever came before it. */
+async function round(seed: number, number: number): Promise<Fault[]> {
+  const random = seededRandom(seed + number * 0x9e3779b1);
+  const canary = makeCanary(random);
+  const configurations = faultyConfigurations(random, canary).slice(0, CONFIGURATIONS);
+  const faults = [
+    ...(await faultyExposure(configurations, canary)),
+    ...(await exposure(random, number)),
+    ...(await output(random, number)),
+  ];
+  return faults.map((fault) => ({ ...fault, where: `round ${number}: ${fault.where}` }));
+}
+
+/** A word, a number, or some words: YAML reads each as something else. */
+function makeCanary(random: Random): string {
+  const hex = random.bytes(4).toString('hex');
+  return random.pick([
+    `canary7${hex}`,
+    String(random.between(10 ** 8, 10 ** 9)),
+    `canary ${hex}`,
+    `0x${hex}`,
+  ]);
+}
