@@ -112,6 +112,7 @@ interface Seen {
   status: Record<string, string>;
   environment: Record<string, string>;
   command: string;
+  limits: string;
 }
 
 /** A process of the container as the host sees it: the first whose command line holds `part`. */
@@ -130,6 +131,7 @@ async function processWith(container: Container, part: string): Promise<Seen> {
     status: Object.fromEntries(lines.map((line) => line.trim().split(/:\s+/) as [string, string])),
     environment: Object.fromEntries(pairs),
     command,
+    limits: readFileSync(`/proc/${pid}/limits`, 'utf8'),
   };
 }
 
@@ -163,7 +165,8 @@ test('daemon and parser: their user, no privilege, and an environment of what wa
 
   const daemon = await processWith(container, 'dist/main.js run');
   const parser = await processWith(container, 'parser-process.js');
-  for (const { status } of [daemon, parser]) {
+  for (const { status, limits } of [daemon, parser]) {
+    expect(limits).toMatch(/^Max core file size +0 +0 /m);
     expect(status).toMatchObject({
       ...{ Uid: '900\t900\t900\t900', Gid: '900\t900\t900\t900', Groups: '900', NoNewPrivs: '1' },
       ...{ CapInh: NO_CAPABILITY, CapPrm: NO_CAPABILITY, CapEff: NO_CAPABILITY, CapAmb: NO_CAPABILITY },
