@@ -54,6 +54,12 @@ const UNCLEAR_MS = 60_000;
 const OBSTRUCTED_MS = 60_000;
 /** Storage that could not take mail is tried again after this, doubled up to that. */
 const HOLD_MS = { first: 1_000, last: 15_000 };
+/**
+ * A connection that ends sooner after its sync is one more failure, up to so many: a server that drops us each
+ * time is not stormed, and mail waits no longer than 16 s for it.
+ */
+const STEADY_MS = 10_000;
+const FAILURES_THOUGH_SYNCED = 5;
 /** `once` gives up after so many failures in a row. */
 const ONCE_ATTEMPTS = 4;
 
@@ -68,6 +74,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
   let nudged = new AbortController();
   let everConnected = false;
   let failures = 0;
+  /** When this connection had completed a sync. */
+  let syncedAt: number | null = null;
   let holds = 0;
   /** What `once` could not do although all else is done. */
   let unfinished: MailwatchdError | null = null;
@@ -109,6 +117,11 @@ export function watchMailbox(options: WatchOptions): Watcher {
   }
 
   async function failed(error: MailwatchdError): Promise<void> {
+    if (syncedAt !== null) {
+      const steady = clock.monotonic() - syncedAt >= STEADY_MS;
+      failures = steady ? 0 : Math.min(failures, FAILURES_THOUGH_SYNCED - 1);
+      syncedAt = null;
+    }
     // A narrowed FETCH is progress: the next try asks for something else.
     failures = memory.narrowed ? 1 : failures + 1;
     memory.narrowed = false;
@@ -206,7 +219,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const [obstructed] = memory.obstructed.values();
     const fault = (await settleAfterActions(session, account.after)) ?? obstructed ?? null;
     // Only a completed sync proves that the trouble is over.
-    failures = 0;
+    syncedAt ??= clock.monotonic();
     holds = 0;
     reporter.heard(session.connection.heardAt());
     reporter.synced(fault);
