@@ -27,7 +27,7 @@ export async function catchUp(session: Session): Promise<void> {
   await advance(session, await fetchNew(session, low, high, uids));
 }
 
-/** The highest of the UIDs that is in the folder, or was. */
+/** The highest of the UIDs that the server has shown something of; 0 where all are known already. */
 async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<number> {
   const { ledger, epoch, limits, tally, memory } = session;
   if (listed.length === 0) return 0;
@@ -39,8 +39,7 @@ async function fetchNew(session: Session, low: number, high: number, listed: num
   const fresh = listed.filter((uid) => !handled.has(uid));
   tally.arrived(fresh.filter((uid) => uid > memory.arrivedThrough).length);
   memory.arrivedThrough = Math.max(memory.arrivedThrough, ...listed.slice(-1));
-  const highest = await fetchMessages(session, fresh, { lane: 'arrivals' });
-  return Math.max(highest, ...[...handled].slice(-1));
+  return fetchMessages(session, fresh, { lane: 'arrivals' });
 }
 
 /** Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. */

@@ -125,6 +125,10 @@ test('rule 5: a UID that SEARCH lists but is not there does not hide the mail th
   server.deliver('INBOX', mail('one'));
   await harness.watch();
   await server.idle();
+  // Once more, now that it is known as one that cannot be fetched.
+  const again = server.seen(/^IDLE/);
+  harness.clock.advance(IDLE_RENEW_MS);
+  await again;
   server.script = undefined;
   server.deliver('INBOX', mail('two'));
   await harness.until(({ stored }) => stored === 2);
