@@ -150,6 +150,8 @@ test('a file system that gives nothing away (NFS): each chown that it takes is t
     parameters: ['--cap-drop', 'CHOWN'],
   });
   await container.run();
+  // Before it is up, what is done in it meets a container that is still being laid out.
+  await container.until('the page', () => container.page.rows().catch(() => null));
   const log = await container.inspect(
     '{{range .Mounts}}{{if eq .Destination "/var/log/mailwatchd"}}{{.Source}}{{end}}{{end}}',
   );
