@@ -17,6 +17,8 @@ import { type Answer, documentFaults, parseMessages, strayFiles } from './hostil
 const THOROUGH_CASES = 100_000;
 /** Messages to mutate; those of MAILWATCHD_TEST_CORPUS come first. */
 const SEEDS = 600;
+/** Each so many-th message is cut off. */
+const CUT_EVERY = 20;
 /** Of a message to mutate, bytes: harm in a large attachment is no news. */
 const LARGEST_SEED = 40_000;
 /** Messages a call: enough that the start of the program does not count. */
@@ -49,28 +51,40 @@ export const hostileMail: Attack = {
   },
 };
 
-async function attack({ seed, budget, thorough, tell }: AttackOptions, directory: string): Promise<Report> {
+async function attack(options: AttackOptions, directory: string): Promise<Report> {
+  const { seed, budget, thorough, tell } = options;
   const begun = performance.now();
-  const ends = begun + budget;
+  const endless = Number.POSITIVE_INFINITY;
+  const { runs, faults } = await manyMessages(options, directory, begun + budget / 2);
+  tell(`${runs} messages`);
+
   const random = seededRandom(seed);
   const bombs = [...BOMBS.slice(0, THOSE_OF_THE_ISSUE), ...shuffled(random, BOMBS.slice(THOSE_OF_THE_ISSUE))];
-  const blown = await blast(bombs, thorough ? Number.POSITIVE_INFINITY : begun + budget / 2);
+  const blown = await blast(bombs, thorough ? endless : begun + budget);
   tell(
-    `${blown.runs} of ${bombs.length} monsters: daemon at most ${blown.peaks.daemon} MiB, parsers ${blown.peaks.parser} MiB; ` +
-      `quarantined: ${blown.quarantined.join('; ') || 'none'}`,
+    `${blown.runs} of ${bombs.length} monsters: daemon at most ${blown.peaks.daemon} MiB, ` +
+      `parsers ${blown.peaks.parser} MiB; quarantined: ${blown.quarantined.join('; ') || 'none'}`,
   );
-  const faults: Fault[] = [...blown.faults];
+  return { runs: runs + blown.runs, faults: [...faults, ...blown.faults] };
+}
+
+/** A batch at least. */
+async function manyMessages(
+  { seed, thorough }: AttackOptions,
+  directory: string,
+  ends: number,
+): Promise<Report> {
+  const faults: Fault[] = [];
   const seeds = makeCorpus(seed, SEEDS)
     .map(({ raw }) => raw)
     .filter(({ length }) => length <= LARGEST_SEED);
   let runs = 0;
-  while (faults.length < MOST_FAULTS && (thorough ? runs < THOROUGH_CASES : performance.now() < ends)) {
+  do {
     const cases = Array.from({ length: BATCH }, (_, index) => makeCase(seed, runs + index, seeds));
     faults.push(...(await attempt(cases, directory)));
     runs += cases.length;
-  }
-  tell(`${runs} messages`);
-  return { runs: runs + blown.runs, faults };
+  } while (faults.length < MOST_FAULTS && (thorough ? runs < THOROUGH_CASES : performance.now() < ends));
+  return { runs, faults };
 }
 
 /** In another order. */
@@ -84,7 +98,15 @@ function shuffled<T>(random: Random, list: readonly T[]): T[] {
 /** The n-th case of a seed, whatever came before it. */
 function makeCase(seed: number, number: number, seeds: readonly Buffer[]): Case {
   const random = seededRandom(seed + number * 0x9e3779b1);
+  if (number % CUT_EVERY === 0) return cutCase(seed, number);
   return number % 2 === 0 ? generatedCase(random, number) : mutatedCase(random, number, seeds);
+}
+
+/** One message, cut at one byte after the other: a run without end comes to each of them. */
+function cutCase(seed: number, number: number): Case {
+  const { raw } = makeHostile(seededRandom(seed));
+  const length = (number / CUT_EVERY) % raw.length;
+  return { name: `cut ${number} (after ${length} bytes)`, raw: raw.subarray(0, length), demands: () => [] };
 }
 
 function generatedCase(random: Random, number: number): Case {
