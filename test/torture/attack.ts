@@ -7,6 +7,8 @@ export interface AttackOptions {
   budget: number;
   /** All there is, whatever it takes: every case, every system call. */
   thorough: boolean;
+  /** Only cases of such a name, where an attack has names for them: to repeat what failed. */
+  only: RegExp;
   /** One line on what is being done. */
   tell(line: string): void;
 }

@@ -19,9 +19,6 @@ import {
 } from './crash-stage.ts';
 import { type Call, demandStrace } from './strace.ts';
 
-/** To repeat what failed: only scenarios of such a name. */
-const ONLY = new RegExp(process.env.MAILWATCHD_TORTURE_ONLY ?? '');
-
 /** A scenario takes at least so long, ms: one life that is whole, and some that are not. */
 const SHARE = 8_000;
 
@@ -51,14 +48,17 @@ export const crash: Attack = {
 };
 
 /** In turn, so that a short run gets to see each of them: the worst calls of each scenario first. */
-async function attackEach(server: Dovecot, { seed, budget, thorough, tell }: AttackOptions): Promise<Report> {
+async function attackEach(
+  server: Dovecot,
+  { seed, budget, thorough, only, tell }: AttackOptions,
+): Promise<Report> {
   const random = seededRandom(seed);
   const ends = thorough ? Number.POSITIVE_INFINITY : performance.now() + budget;
   const report: Report = { runs: 0, faults: [] };
   // First the thread that hands messages over, in each scenario.
   const all = ACTORS.flatMap((actor) =>
     SCENARIOS.filter(({ actors }) => actors.includes(actor)).map((scenario) => ({ scenario, actor })),
-  ).filter(({ scenario, actor }) => ONLY.test(`${scenario.name}, ${actor}`));
+  ).filter(({ scenario, actor }) => only.test(`${scenario.name}, ${actor}`));
   const places = withinBudget(all, { budget: ends - performance.now(), each: SHARE, first: 4, random });
   let unreached = 0;
   for (const [index, { scenario, actor }] of places.entries()) {

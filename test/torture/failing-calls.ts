@@ -28,7 +28,8 @@ import {
   USER,
   WITHIN,
 } from './crash-stage.ts';
-import { demandFaketime, PLACES, type Place, unmountAll } from './failing-places.ts';
+import { demandFaketime, PLACES, type Place } from './failing-places.ts';
+import { unmountBelow } from './scratch.ts';
 import { type Call, demandStrace, type Tracing } from './strace.ts';
 
 const FILE_ERRORS = ['ENOSPC', 'EIO', 'EACCES', 'EROFS', 'EMFILE', 'ENOMEM', 'EINTR'];
@@ -70,9 +71,6 @@ export const failingCalls: Attack = {
   },
 };
 
-/** To repeat what failed: only cases of such a name. */
-const ONLY = new RegExp(process.env.MAILWATCHD_TORTURE_ONLY ?? '');
-
 const SETTINGS: Settings = { storage: { source: 'keep' } };
 
 const MESSAGE = letter('one', { attachments: true });
@@ -87,7 +85,10 @@ const WORKS: { actor: Actor; work: Work }[] = [
   { actor: 'pool', work: 'start' },
 ];
 
-async function attackAll(server: Dovecot, { seed, budget, thorough, tell }: AttackOptions): Promise<Report> {
+async function attackAll(
+  server: Dovecot,
+  { seed, budget, thorough, only, tell }: AttackOptions,
+): Promise<Report> {
   const random = seededRandom(seed);
   const ends = thorough ? Number.POSITIVE_INFINITY : performance.now() + budget;
   const report: Report = { runs: 0, faults: [] };
@@ -99,7 +100,7 @@ async function attackAll(server: Dovecot, { seed, budget, thorough, tell }: Atta
   // A third of the time; three at once.
   const budgetOf = (part: number) => Math.max(0, ends - performance.now()) * part;
   const places = withinBudget(
-    PLACES.filter(({ name }) => ONLY.test(name)),
+    PLACES.filter(({ name }) => only.test(name)),
     { budget: budgetOf(1 / 3), each: 7_000, first: 2, random },
   );
   // They mostly wait.
@@ -109,7 +110,7 @@ async function attackAll(server: Dovecot, { seed, budget, thorough, tell }: Atta
   if (places.length > 0) tell(`${places.length} places: ${places.map(({ name }) => name).join(', ')}`);
 
   const works = withinBudget(
-    WORKS.filter(({ actor, work }) => ONLY.test(`${work}, ${actor}`)),
+    WORKS.filter(({ actor, work }) => only.test(`${work}, ${actor}`)),
     { budget: budgetOf(1), each: 12_000, first: 1, random },
   );
   for (const [index, { actor, work }] of works.entries()) {
@@ -279,7 +280,7 @@ async function inPlace(server: Dovecot, place: Place): Promise<Finding[]> {
     life?.signal('SIGKILL');
     await life?.end;
     stage.consumer.stop();
-    unmountAll(stage);
+    unmountBelow(stage.place.directory);
   }
 }
 

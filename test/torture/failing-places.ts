@@ -46,15 +46,6 @@ type Directory = 'storage' | 'state' | 'log';
 
 const at = (stage: Stage, directory: Directory): string => join(stage.place.directory, directory);
 
-/** Whatever is mounted below the stage's directory. */
-export function unmountAll({ place }: Stage): void {
-  const points = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '')
-    .filter((point) => point.startsWith(`${place.directory}/`));
-  for (const point of points.toReversed()) execFileSync('umount', ['--lazy', point]);
-}
-
 const mount = (...parameters: string[]) => execFileSync('mount', parameters);
 
 /** A small file system of its own. */

@@ -1,10 +1,11 @@
 /** `npm run torture`: runs the attacks, prints a table of what they found, and fails if it is anything. */
 import { parseArgs } from 'node:util';
 import { runSeed } from '../servers/random.ts';
-import type { Attack, Fault, Report } from './attack.ts';
+import type { Attack, AttackOptions, Fault, Report } from './attack.ts';
 import { ATTACKS } from './attacks.ts';
+import { openScratch } from './scratch.ts';
 
-const USAGE = `Usage: npm run torture -- [ATTACK…] [--minutes N] [--thorough] [--seed N]
+const USAGE = `Usage: npm run torture -- [ATTACK…] [--minutes N] [--thorough] [--seed N] [--only REGEXP]
 
 Does its worst to the built program (scripts/prepare builds it) and counts what was lost or doubled.
 
@@ -12,6 +13,7 @@ Does its worst to the built program (scripts/prepare builds it) and counts what 
   --minutes   how long, shared by the attacks in turn (8)
   --thorough  every case of each attack, however long it takes
   --seed      repeats a run: it is printed at the beginning of each
+  --only      cases of such a name, as they are told: to repeat what failed
 
 ${ATTACKS.map(({ name, description }) => `  ${name.padEnd(16)}${description}`).join('\n')}
 `;
@@ -23,6 +25,7 @@ function main(): Promise<number> {
       minutes: { type: 'string', default: '8' },
       thorough: { type: 'boolean', default: false },
       seed: { type: 'string' },
+      only: { type: 'string', default: '' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
@@ -34,14 +37,16 @@ function main(): Promise<number> {
     return Promise.resolve(values.help ? 0 : 64);
   }
   const seed = values.seed === undefined ? runSeed() : Number(values.seed);
-  return torture(wanted, { seed, minutes, thorough: values.thorough });
+  openScratch();
+  return torture(wanted, minutes, { seed, thorough: values.thorough, only: new RegExp(values.only) });
 }
 
 async function torture(
   attacks: Attack[],
-  { seed, minutes, thorough }: { seed: number; minutes: number; thorough: boolean },
+  minutes: number,
+  options: Omit<AttackOptions, 'budget' | 'tell'>,
 ): Promise<number> {
-  console.log(`seed ${seed}`);
+  console.log(`seed ${options.seed}`);
   const ends = performance.now() + minutes * 60_000;
   const rows: { attack: string; report: Report; seconds: number }[] = [];
   for (const [index, attack] of attacks.entries()) {
@@ -50,7 +55,7 @@ async function torture(
     const budget = Math.max(0, ends - begun) / (attacks.length - index);
     const tell = (line: string) => console.log(`${attack.name}: ${line}`);
     const report = await attack
-      .run({ seed, budget, thorough, tell })
+      .run({ ...options, budget, tell })
       .catch((error: Error) => failedAttack(error));
     for (const fault of report.faults) tell(`FOUND ${fault.kind}: ${fault.where}: ${fault.what}`);
     rows.push({ attack: attack.name, report, seconds: (performance.now() - begun) / 1000 });

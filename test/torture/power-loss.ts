@@ -11,6 +11,7 @@ import { type Disk, recordDisk } from './power/disk.ts';
 import type { Recording } from './power/recording.ts';
 import { catchUp, hasty, type Sequel, sequelsOf } from './power/scenes.ts';
 import { type Aftermath, type Finding, openSettler, type Settler, startAfter } from './power/verdict.ts';
+import { removeAtExit } from './scratch.ts';
 
 /** One in so many disks is given to the whole program, whatever the spool alone makes of it. */
 const WHOLE_EVERY = 100;
@@ -41,16 +42,19 @@ const recorded = (recording: Recording, from = -1): Recorded => ({
   from,
 });
 
-async function attack({ seed, budget, thorough, tell }: AttackOptions): Promise<Report> {
+async function attack({ seed, budget, thorough, only, tell }: AttackOptions): Promise<Report> {
   const begun = performance.now();
   const scratch = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mailwatchd-power-'));
+  removeAtExit(scratch);
   try {
     using settler = await openSettler(join(scratch, 'disk'));
     const trial = startTrial(settler, seed, tell);
     const over = (part: number) =>
       trial.report.faults.length >= FAULTS || (!thorough && performance.now() - begun > part * budget);
 
-    async function attempt(all: Recorded[], levels: number[], part: number): Promise<void> {
+    async function attempt(recordings: Recorded[], levels: number[], part: number): Promise<void> {
+      const all = recordings.filter(({ recording }) => only.test(recording.name));
+      if (all.length === 0) return;
       const before = trial.report.runs;
       for (const level of levels) {
         const cuts = all.map(({ disk, from }) => cutsOf(disk, level, seededRandom(seed + level), from));
