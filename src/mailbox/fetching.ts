@@ -184,6 +184,7 @@ async function fetchRange(session: Session, range: MessageMetadata[]): Promise<M
   let left: MessageMetadata[];
   try {
     left = await take(session, range, (message) => {
+      memory.progress = true;
       flight.launch(message);
       landed.push(message);
     });
@@ -307,8 +308,8 @@ async function refuse(session: Session, message: MessageMetadata, header: Buffer
 /** A FETCH ended its connection: the next one asks for less, and a message that did so alone three times is left aside. */
 async function narrow(session: Session, range: MessageMetadata[]): Promise<void> {
   const { memory } = session;
-  memory.narrowed = true;
   if (range.length > 1) {
+    memory.progress = true;
     memory.rangeLimit = Math.max(1, Math.floor(range.length / 2));
     return;
   }

@@ -32,8 +32,8 @@ export interface Memory {
   arrivedThrough: number;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
-  /** A FETCH that ended the connection was narrowed: the next try is another one, so it need not wait long. */
-  narrowed: boolean;
+  /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */
+  progress: boolean;
 }
 
 export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
@@ -49,7 +49,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     suspects: { arrivals: count, backfill: count },
     arrivedThrough: 0,
     cautious: false,
-    narrowed: false,
+    progress: false,
   };
 }
 

@@ -122,9 +122,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
       failures = steady ? 0 : Math.min(failures, FAILURES_THOUGH_SYNCED - 1);
       syncedAt = null;
     }
-    // A narrowed FETCH is progress: the next try asks for something else.
-    failures = memory.narrowed ? 1 : failures + 1;
-    memory.narrowed = false;
+    failures = memory.progress ? 1 : failures + 1;
+    memory.progress = false;
     reporter.failed(error, failures);
     const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
     if (mode === 'once' && lasting) throw error;

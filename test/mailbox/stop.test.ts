@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
 import { backoff } from '../../src/mailbox/backoff.ts';
+import { row } from '../servers/scripted.ts';
 import { createHarness, mail, OPERATION_MS } from './harness.ts';
 
 test('a stop while idle says goodbye', async () => {
@@ -333,4 +334,48 @@ test.each(
   await harness.watch();
   await harness.survive();
   await harness.until(() => intake.published.length === 1);
+});
+
+test('a server that drops us at every FETCH of a body is tried ever more rarely', async () => {
+  await using harness = await createHarness();
+  const { server, clock } = harness;
+  for (let uid = 1; uid <= 8; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  server.script = ({ name, rest, session }) => {
+    if (name !== 'UID FETCH' || !/BODY/.test(rest)) return false;
+    session.destroy();
+    return true;
+  };
+  await harness.watch();
+  const waits: number[] = [];
+  for (let count = 1; count <= 9; count++) {
+    await harness.until(() => harness.failures() === count && clock.timers().length === 1);
+    waits.push(clock.timers()[0]!);
+    await harness.retry(count);
+  }
+  // 8, 4, 2 at once is narrower each time; one alone is the same again, and so is the next.
+  expect(waits).toEqual([750, 750, 750, 1_250, 2_250, 4_250, 8_250, 16_250, 32_250]);
+});
+
+test('a server that drops us after each message is not waited for ever longer', async () => {
+  await using harness = await createHarness();
+  const { server, clock } = harness;
+  for (let uid = 1; uid <= 8; uid++) server.deliver('INBOX', mail(`m${uid}`));
+  const served = new Set<number>();
+  server.script = ({ name, rest, session }) => {
+    if (name !== 'UID FETCH' || !/BODY/.test(rest)) return false;
+    if (!served.has(session.number)) {
+      const first = session.folder!.messages.find(({ uid }) => uid === Number.parseInt(rest, 10))!;
+      session.send(row(session.folder!, first, rest));
+      served.add(session.number);
+    }
+    session.end();
+    return true;
+  };
+  await harness.watch();
+  for (let count = 1; count <= 8; count++) {
+    await harness.until(() => harness.failures() === count && clock.timers().length === 1);
+    expect(clock.timers()).toEqual([750]);
+    await harness.retry(count);
+  }
+  await harness.until(({ stored }) => stored === 8);
 });
