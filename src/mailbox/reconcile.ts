@@ -5,14 +5,15 @@ import { backfillSince, holding, type Session } from './session.ts';
 import { searchWindows } from './windows.ts';
 
 /**
- * Counts `expected / stored / missing` and fetches the missing ones, in UID order; new mail goes first.
- * Runs after a catch-up: above `scannedThrough` it does not look.
+ * Counts `expected / stored / missing` and fetches the missing ones, in UID order; new mail goes first. Runs after
+ * a catch-up, which may have left something aside above `scannedThrough`, but nothing above what it listed.
  */
 export async function reconcile(session: Session): Promise<void> {
-  const { epoch, tally } = session;
+  const { epoch, tally, memory } = session;
   const since = backfillSince(epoch);
   const backfill = since === null ? NOTHING : await findMissing(session, 1, epoch.firstUidNext - 1, since);
-  const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), session.scannedThrough);
+  const listedThrough = Math.max(session.scannedThrough, memory.arrivedThrough);
+  const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), listedThrough);
   const expected = backfill.expected + arrivals.expected;
   tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
   const between = async () => {

@@ -28,7 +28,7 @@ export interface Memory {
   obstructed: Map<number, MailwatchdError>;
   /** How many suspects are left in each lane after an unclean end (docs/reliability.md). */
   suspects: Record<Lane, number>;
-  /** The highest UID counted as arrived: a hold asks for what lies above `scannedThrough` again and again. */
+  /** The highest UID listed, and so counted as arrived: what lies above `scannedThrough` is asked for again and again. */
   arrivedThrough: number;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;

@@ -84,6 +84,24 @@ test('metadata that a server leaves out is asked for alone; without it a message
   expect(ledger.states()).toEqual({ 1: 'published', 2: 'published', 3: 'unfetchable' });
 });
 
+test('a message that the server tells nothing of is tried again at a reconciliation, though none came after it', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'UID FETCH') return false;
+    session.send(`${tag} OK nothing there`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  server.deliver('INBOX', mail('one'));
+  await harness.until(() => ledger.states()[1] === 'unfetchable');
+  server.script = undefined;
+  await harness.idle();
+  harness.clock.advance(RECONCILE_MS);
+  await harness.until(() => ledger.states()[1] === 'published');
+});
+
 test('a message larger than messageBytes is quarantined with its header only', async () => {
   await using harness = await createHarness();
   const { server, ledger } = harness;
