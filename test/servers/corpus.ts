@@ -66,15 +66,16 @@ function readForeign(directory: string | undefined, limit: number): CorpusMessag
     .map((name) => ({ raw: readFileSync(join(directory, name)), expected: null }));
 }
 
-const anySize = (random: Random): number =>
-  Math.round(SMALLEST * (LARGEST / SMALLEST) ** (random.fraction() ** SMALL_BIAS));
+export const anySize = (random: Random, largest = LARGEST, smallBias = SMALL_BIAS): number =>
+  Math.round(SMALLEST * (largest / SMALLEST) ** (random.fraction() ** smallBias));
 
 /** A message of 1 to 4 KB with `name` in its Message-ID, for measurements. */
 export function makeSmallMessage(random: Random, name: string): Buffer {
   return makeMessage(random, name, random.between(1_000, 4_000)).raw;
 }
 
-function makeMessage(random: Random, name: string, size = anySize(random)): CorpusMessage {
+/** About `size` bytes, with `name` in its Message-ID. */
+export function makeMessage(random: Random, name: string, size = anySize(random)): CorpusMessage {
   const messageId = random.between(1, 100) <= PERCENT_WITHOUT_ID ? null : `${name}@corpus.example`;
   const subject = `${random.pick([...FOREIGN, sentence(random, 4), sentence(random, 12)])} ${name}`;
   const attachments: { filename: string; sha256: string }[] = [];

@@ -10,6 +10,8 @@ export interface Process {
   pss(): number;
   /** User and system time, seconds. 0 where it is gone. */
   cpuSeconds(): number;
+  /** The same of its children that it waited for, and of theirs. */
+  reapedCpuSeconds(): number;
 }
 
 /** Clock ticks a second (sysconf(_SC_CLK_TCK)), the same on every Linux. */
@@ -36,6 +38,7 @@ interface Stat {
   state: string;
   parent: number;
   cpuTicks: number;
+  reapedTicks: number;
   startedAt: string;
 }
 
@@ -53,6 +56,7 @@ function toProcess(stat: Stat): Process {
     pss: () =>
       Number(/^Pss:\s+(\d+) kB/m.exec(readOrNull(`/proc/${pid}/smaps_rollup`) ?? '')?.[1] ?? 0) * 1024,
     cpuSeconds: () => (current()?.cpuTicks ?? 0) / TICKS,
+    reapedCpuSeconds: () => (current()?.reapedTicks ?? 0) / TICKS,
   };
 }
 
@@ -67,6 +71,7 @@ function readStat(pid: number): Stat | null {
     state: fields[0]!,
     parent: Number(fields[1]),
     cpuTicks: Number(fields[11]) + Number(fields[12]),
+    reapedTicks: Number(fields[13]) + Number(fields[14]),
     startedAt: fields[19]!,
   };
 }

@@ -1,0 +1,69 @@
+/** `npm run bench`: measures the built program on servers of its own, and prints tables. */
+import { parseArgs } from 'node:util';
+import { backfill } from './backfill/backfill.ts';
+import type { Bench, Result } from './bench.ts';
+import { idle } from './idle.ts';
+import { latency } from './latency.ts';
+import { machine } from './machine.ts';
+
+const BENCHES: readonly Bench[] = [backfill, latency, idle];
+
+const USAGE = `Usage: npm run bench -- [BENCH…] [--set SET…] [--rounds N] [--limit N] [--seconds N] [--json]
+
+Measures the built program (scripts/prepare builds it) on servers of its own. An otherwise idle machine is needed.
+
+${BENCHES.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).join('\n')}
+
+  --set     backfill: small or full; both without
+  --rounds  how often each program runs, in turn (3)
+  --limit   at most so many messages, to try the benchmark
+  --seconds how long idle lasts (60)
+  --json    the tables as JSON
+`;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      set: { type: 'string', multiple: true, default: [] },
+      rounds: { type: 'string', default: '3' },
+      limit: { type: 'string', default: 'Infinity' },
+      seconds: { type: 'string', default: '60' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const unknown = positionals.filter((name) => !BENCHES.some((bench) => bench.name === name));
+  if (values.help || unknown.length > 0) {
+    process.stderr.write(unknown.length > 0 ? `no such benchmark: ${unknown.join(', ')}\n\n${USAGE}` : USAGE);
+    return values.help ? 0 : 64;
+  }
+  const options = {
+    sets: values.set,
+    rounds: Number(values.rounds),
+    limit: Number(values.limit),
+    seconds: Number(values.seconds),
+    tell: (line: string) => process.stderr.write(`${line}\n`),
+  };
+  const results: Result[] = [];
+  for (const bench of BENCHES) {
+    if (positionals.length === 0 || positionals.includes(bench.name))
+      results.push(...(await bench.run(options)));
+  }
+  print(results, values.json);
+  return 0;
+}
+
+function print(results: readonly Result[], json: boolean): void {
+  if (json) {
+    console.log(JSON.stringify({ machine: machine(), results }, null, 2));
+    return;
+  }
+  console.table([machine()]);
+  for (const { title, rows } of results) {
+    console.log(`\n${title}`);
+    console.table(rows);
+  }
+}
+
+process.exitCode = await main();

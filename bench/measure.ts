@@ -1,0 +1,57 @@
+/** What a run takes: time, CPU, memory, of the program and of the mail server beside it. */
+import { descendantsOf, familyOf } from '../test/servers/processes.ts';
+import { until } from '../test/servers/until.ts';
+
+export interface Measured {
+  seconds: number;
+  /** User and system time of the program and all that it started, s. */
+  cpu: number;
+  /** The same of Dovecot, which runs beside it on the same cores. */
+  serverCpu: number;
+  /** The most that all its processes together took (PSS), bytes. */
+  memory: number;
+}
+
+/** Reading smaps_rollup costs a millisecond a process: often enough for a peak, seldom enough not to slow what is measured. */
+const SAMPLE_EVERY = 100;
+
+/** The program must be a child of this process, which must have no other that ends meanwhile; so must Dovecot's master. */
+export async function measure<T>(
+  launch: () => { pid: number; finished: Promise<T> },
+): Promise<Measured & { outcome: T }> {
+  const server = await quietServer();
+  const before = { reaped: reaped(), server: server() };
+  const begun = performance.now();
+  const { pid, finished } = launch();
+  let memory = 0;
+  const sampling = setInterval(() => {
+    memory = Math.max(memory, memoryOf(pid));
+  }, SAMPLE_EVERY);
+  const outcome = await finished;
+  const seconds = (performance.now() - begun) / 1000;
+  clearInterval(sampling);
+  await quietServer();
+  return {
+    seconds,
+    cpu: reaped() - before.reaped,
+    serverCpu: server() - before.server,
+    memory,
+    outcome,
+  };
+}
+
+/** PSS of the process and all that descends from it, bytes. */
+export const memoryOf = (pid: number): number => familyOf(pid).reduce((sum, one) => sum + one.pss(), 0);
+
+const reaped = (): number => familyOf(process.pid)[0]!.reapedCpuSeconds();
+
+/** Resolves once no session is left, whose time would count for the next run, with what tells Dovecot's time so far. */
+async function quietServer(): Promise<() => number> {
+  const master = descendantsOf(process.pid).find(({ command }) => command === 'dovecot');
+  if (master === undefined) throw new Error('Dovecot is not running');
+  await until('the sessions of Dovecot to end', () =>
+    descendantsOf(master.pid).every(({ command }) => command !== 'imap'),
+  );
+  return () =>
+    master.reapedCpuSeconds() + familyOf(master.pid).reduce((sum, one) => sum + one.cpuSeconds(), 0);
+}
