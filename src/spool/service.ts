@@ -4,7 +4,7 @@ import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
 import { advance, epochsOf, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
-import type { Files } from './files.ts';
+import { type Files, onStorage } from './files.ts';
 import { type Arrival, type Handover, openHandover } from './handover.ts';
 import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
@@ -131,7 +131,8 @@ function beginRun(ledger: Ledger, id: string): boolean {
  * nothing published, in what lies under a mount point.
  */
 function makeRunAgain(ledger: Ledger, storage: Storage, id: string, settleLost: () => void): void {
-  if (storage.files.kind(storage.runDirectory(id)) !== null) return;
+  const own = storage.runDirectory(id);
+  if (onStorage(own, () => storage.files.kind(own)) !== null) return;
   const { directory } = storage.settings;
   if (pairingFault(ledger, directory) !== null) {
     throw new MailwatchdError('STORAGE_MISSING', {

@@ -121,3 +121,19 @@ test('what cannot be removed has a name: an error without one counts as a defect
   // Stands for EROFS and EIO, which a test cannot have: rmSync names none of them.
   expect(codeOf(() => diskFiles.remove(join(place.root, 'loop', 'x')))).toBe('ELOOP');
 });
+
+test('nobody may look into the storage directory while the spool tends it: it is told why, and goes on', () => {
+  const place = makePlace();
+  const disk = { closed: false };
+  const service = open(
+    place,
+    watched(({ name }) => {
+      if (disk.closed && name === 'kind') throw systemError('EACCES');
+    }),
+  );
+  disk.closed = true;
+  // Anything but an error of the table would end the daemon.
+  expect(codeOf(() => service.calls.settle())).toBe('STORAGE_DENIED');
+  disk.closed = false;
+  service.calls.settle();
+});
