@@ -57,15 +57,13 @@ export function readHeader(
     const next = lf < 0 ? bytes.length : lf + 1;
     const end = contentEnd(bytes, line, lf < 0 ? bytes.length : lf);
     if (end === line) return closeAt(next);
-    if (line - start > MAX_HEADER_BYTES || fields.length >= MAX_FIELDS) {
-      warn('header-cut');
-      return closeAt(endOfHeader(bytes, line));
-    }
+    if (line - start > MAX_HEADER_BYTES) return cutAt(line);
     const first = bytes[line];
     if ((first === 0x20 || first === 0x09) && open) {
       (open as { to: number }).to = end;
     } else {
       close();
+      if (fields.length >= MAX_FIELDS) return cutAt(line);
       const name = fieldName(bytes, line, end, warn);
       if (name !== null) open = { name: name.text, from: name.end, to: end };
       else if (isFieldOrEnd(bytes, next)) warn('header-malformed');
@@ -77,6 +75,11 @@ export function readHeader(
     line = next;
   }
   return closeAt(bytes.length);
+
+  function cutAt(line: number): Header {
+    warn('header-cut');
+    return closeAt(endOfHeader(bytes, line));
+  }
 
   function closeAt(end: number): Header {
     close();

@@ -15,10 +15,13 @@ const BLOCKS = new Set(
 );
 const PARAGRAPHS = new Set('blockquote dl h1 h2 h3 h4 h5 h6 ol p pre table ul'.split(' '));
 
-/** The text that a reader of the HTML would see; `cut` where it was too long. Links and images are left out. */
-export function textOfHtml(html: string): { text: string; cut: boolean } {
-  const cut = html.length > MAX_HTML;
-  const source = cut ? html.slice(0, MAX_HTML) : html;
+/**
+ * The text that a reader of the HTML would see; `cut` where it was longer than `most` characters. Links and images
+ * are left out.
+ */
+export function textOfHtml(html: string, most = MAX_HTML): { text: string; cut: boolean } {
+  const cut = html.length > most;
+  const source = cut ? html.slice(0, most) : html;
   const pieces: string[] = [];
   /** Line breaks owed before the next visible character, and whether a space is. */
   let breaks = 0;

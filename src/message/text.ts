@@ -1,7 +1,7 @@
 /** A message's text and HTML: which parts are they, and how they are read. */
 import { decodeText } from './charset.ts';
 import { cleanText } from './clean.ts';
-import { textOfHtml } from './html.ts';
+import { MAX_HTML, textOfHtml } from './html.ts';
 import { unwrapFlowed, withPlainLineEnds } from './lines.ts';
 import type { Part } from './structure.ts';
 import type { Warn } from './warnings.ts';
@@ -23,9 +23,19 @@ export function readText(parts: { type: string; text: string }[], warn: Warn): R
   const html = rich.length === 0 ? null : rich.join('\n');
   const body = plain.join('\n');
   if (html === null || /\S/.test(body)) return { body, html };
-  const made = textOfHtml(html);
-  if (made.cut) warn('html-cut');
-  return { body: cleanText(made.text, warn), html };
+  return { body: cleanText(textOfPages(rich, warn), warn), html };
+}
+
+/** Each page is read for itself: a comment or element that one leaves open hides nothing of the next. */
+function textOfPages(pages: readonly string[], warn: Warn): string {
+  let left = MAX_HTML;
+  const texts = pages.map((page) => {
+    const { text, cut } = textOfHtml(page, left);
+    if (cut) warn('html-cut');
+    left -= Math.min(left, page.length);
+    return text;
+  });
+  return texts.filter((text) => text !== '').join('\n');
 }
 
 /** UTF-16 and UTF-32 write line ends and spaces in several bytes: lines are found after decoding. */

@@ -181,6 +181,18 @@ describe('text and HTML', () => {
   const message = (kind: string, ...parts: string[][]) =>
     plain([`Content-Type: multipart/${kind}; boundary=b`], ...parts.flat(), '--b--', '');
 
+  test.each([
+    '<style>',
+    '<script>"',
+    '<!-- ',
+    '<p title="',
+    '<![CDATA[',
+    '<title>',
+  ])('HTML that leaves %s open hides nothing of the next part', (open) => {
+    const pages = [part('text/html', `<p>one</p>${open}`), part('text/html', '<p>two</p>')];
+    expect(parsed(message('mixed', ...pages)).body).toMatch(/^one\n.*two$/s);
+  });
+
   test('plain parts are joined by newlines; HTML parts are html', () => {
     const document = parsed(
       message('mixed', part('text/plain', 'one'), part('text/html', '<p>x</p>'), part('text/plain', 'two')),

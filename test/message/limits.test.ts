@@ -60,6 +60,15 @@ test('50,000 fields are all given', () => {
   expect(document).toMatchObject({ body: 'text', warnings: [] });
 });
 
+test.each([100_000, 100_001])('of %i fields 100,000 are given, and the body', (count) => {
+  const fields = times(count, (n) => `X: ${n}\r\n folded\r\n`).join('');
+  const document = parsed(mail(`${fields}\r\ntext`));
+  expect(document.headers.length).toBe(100_000);
+  expect(document.headers.at(-1)).toEqual(['X', '99999 folded']);
+  expect(document.body).toBe('text');
+  expect(document.warnings.includes('header-cut')).toBe(count > 100_000);
+});
+
 test('a field of 1 MiB is complete', () => {
   const document = parsed(plain([`Subject: ${'x'.repeat(MIB)}`], 'text'));
   expect(document.subject?.length).toBe(MIB);
