@@ -1,6 +1,7 @@
 /** What the program is doing when it is killed: what was before, what happens, and what must have come of it. */
 import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { Consumed } from '../dovecot/consumer.ts';
 import { until } from '../servers/until.ts';
 import { endFaults, type Finding, type Reference } from './crash-check.ts';
@@ -93,6 +94,36 @@ async function dieWhen(stage: Stage, inject: string | null, when: () => boolean)
   await life.end;
   forgetStatus(stage.place);
 }
+
+/** As the ledger counts it: a message, alone in work, with which so many runs have died before. */
+function aloneWith(stage: Stage, deaths: number): boolean {
+  using ledger = new DatabaseSync(join(stage.place.state, 'ledger.db'), { readOnly: true, timeout: WITHIN });
+  return ledger.prepare('SELECT 1 FROM alone WHERE in_work = 1 AND deaths = ?').get(deaths) !== undefined;
+}
+
+/** Runs that died over the same message, until the next one quarantines it. */
+const DEATHS = 3;
+
+/** A daemon that waits for mail is killed. */
+async function unclean(stage: Stage): Promise<void> {
+  const life = stage.live(['run']);
+  await stage.untilIdle(life, 0);
+  life.signal('SIGKILL');
+  await life.end;
+  forgetStatus(stage.place);
+}
+
+/** Three parsers run out of memory over it, within these limits. */
+const UNPARSABLE = {
+  settings: { limits: { parseMemoryMb: 192 } },
+  message: () => {
+    const header = letter('one')
+      .toString()
+      .replace('text/plain', 'text/html')
+      .replace(/\r\n\r\n.*$/s, '');
+    return Buffer.from(`${header}\r\n\r\n${'<p>x'.repeat(1_500_000)}\r\n`);
+  },
+};
 
 /** So many documents were taken, and the daemon waits for mail again. */
 const stored = (stage: Stage, count: number, life: Life): boolean =>
@@ -241,14 +272,34 @@ export const SCENARIOS: Scenario[] = [
     check: (stage, reference) => withQuarantine(stage, reference, ['MESSAGE_TOO_LARGE']),
   },
   {
-    // Three parsers run out of memory over it.
     ...{ name: 'quarantine of what cannot be parsed', actors: ['spool', 'pool'], command: once },
-    settings: () => ({ limits: { parseMemoryMb: 192 } }),
+    settings: () => UNPARSABLE.settings,
     async before(stage) {
-      await stage.send(large('one', 30_000_000));
+      await stage.send(UNPARSABLE.message());
       await stage.send(letter('second'));
     },
     check: (stage, reference) => withQuarantine(stage, reference, ['MiB resident']),
+  },
+  {
+    ...{ name: 'quarantine of what killed three runs', actors: ['spool'], command: once },
+    async before(stage) {
+      await unclean(stage);
+      // So large that it is in work for a while.
+      await stage.send(large('one', 20_000_000));
+      await stage.send(letter('second'));
+      for (let deaths = 0; deaths < DEATHS; deaths++) {
+        const life = stage.live(['once']);
+        await until(
+          `a message with ${deaths} deaths`,
+          () => life.ended() || aloneWith(stage, deaths),
+          WITHIN,
+          5,
+        );
+        life.signal('SIGKILL');
+        await life.end;
+      }
+    },
+    check: (stage, reference) => withQuarantine(stage, reference, ['DAEMON_KILLED']),
   },
   {
     ...{ name: 'a limit that is raised', actors: ['spool'], command: once },
@@ -294,13 +345,25 @@ export const SCENARIOS: Scenario[] = [
     },
   },
   {
+    ...{ name: 'replay without a daemon', actors: ['spool', 'main'] },
+    command: () => ['replay', '--quarantined'],
+    async before(stage) {
+      stage.configure(UNPARSABLE.settings);
+      await stage.send(UNPARSABLE.message());
+      await stage.send(letter('second'));
+      await lived(stage, ['once']);
+      stage.configure({});
+    },
+    after: async (stage) => [
+      ...(await demand(stage, ['replay', '--quarantined'])),
+      ...(await demand(stage, ['once'])),
+    ],
+    check: (stage, reference) => withQuarantine(stage, reference, []),
+  },
+  {
     ...{ name: 'suspects', actors: ['spool'], command: once },
     async before(stage) {
-      const life = stage.live(['run']);
-      await stage.untilIdle(life, 0);
-      life.signal('SIGKILL');
-      await life.end;
-      forgetStatus(stage.place);
+      await unclean(stage);
       await sendTwo(stage);
     },
   },
