@@ -7,6 +7,9 @@ import { Tokenizer } from 'htmlparser2';
  */
 export const MAX_HTML = 8 * 1024 * 1024;
 
+/** Text can come in pieces of one character, each of which takes more memory than itself until it is joined. */
+const MAX_PIECES = 10_000;
+
 const INVISIBLE = new Set(['script', 'style', 'title', 'template', 'noframes', 'object']);
 const BLOCKS = new Set(
   'address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol option p pre section summary table tbody tfoot thead tr ul'.split(
@@ -22,7 +25,8 @@ const PARAGRAPHS = new Set('blockquote dl h1 h2 h3 h4 h5 h6 ol p pre table ul'.s
 export function textOfHtml(html: string, most = MAX_HTML): { text: string; cut: boolean } {
   const cut = html.length > most;
   const source = cut ? html.slice(0, most) : html;
-  const pieces: string[] = [];
+  const texts: string[] = [];
+  let pieces: string[] = [];
   /** Line breaks owed before the next visible character, and whether a space is. */
   let breaks = 0;
   let space = false;
@@ -30,6 +34,11 @@ export function textOfHtml(html: string, most = MAX_HTML): { text: string; cut: 
   let hidden: string | null = null;
   let visible = false;
 
+  const put = (piece: string) => {
+    if (pieces.push(piece) < MAX_PIECES) return;
+    texts.push(pieces.join(''));
+    pieces = [];
+  };
   const wantBreaks = (count: number) => {
     breaks = Math.max(breaks, count);
     space = false;
@@ -47,9 +56,9 @@ export function textOfHtml(html: string, most = MAX_HTML): { text: string; cut: 
     space = words.endsWith(' ');
   };
   const writeVisible = (text: string, original: string) => {
-    if (visible && breaks > 0) pieces.push('\n'.repeat(breaks));
-    else if (visible && space && original !== '') pieces.push(' ');
-    pieces.push(text);
+    if (visible && breaks > 0) put('\n'.repeat(breaks));
+    else if (visible && space && original !== '') put(' ');
+    put(text);
     visible = true;
     breaks = 0;
     space = false;
@@ -93,5 +102,5 @@ export function textOfHtml(html: string, most = MAX_HTML): { text: string; cut: 
   );
   tokenizer.write(source);
   tokenizer.end();
-  return { text: pieces.join('').trim(), cut };
+  return { text: texts.concat(pieces).join('').trim(), cut };
 }
