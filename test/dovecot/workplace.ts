@@ -102,13 +102,13 @@ export function accountOn(
 
 /**
  * A temporary directory with everything in it; disposing kills what still runs and removes it. `within`:
- * a command that the daemon's command line is given to, such as `unshare`.
+ * a command that the daemon's command line is given to, such as `unshare`. `program`: another entry than PROGRAM.
  */
 export function createWorkplace(
   settings: { accounts: object[] } & Record<string, unknown>,
-  { within = [] }: { within?: string[] } = {},
+  { within = [], program = PROGRAM }: { within?: string[]; program?: string } = {},
 ): Workplace {
-  if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: run scripts/prepare`);
+  if (!existsSync(program)) throw new Error(`${program} is missing: run scripts/prepare`);
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-work-'));
   const storage = join(directory, 'storage');
   const state = join(directory, 'state');
@@ -139,7 +139,7 @@ export function createWorkplace(
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('MAILWATCHD_'));
     const child = spawn(
       'setpriv',
-      ['--pdeathsig', 'KILL', ...within, process.execPath, PROGRAM, ...parameters, '--config', configuration],
+      ['--pdeathsig', 'KILL', ...within, process.execPath, program, ...parameters, '--config', configuration],
       {
         stdio: [stdin, 'pipe', 'pipe'],
         env: Object.fromEntries(environment),

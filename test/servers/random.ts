@@ -32,6 +32,14 @@ export function seededRandom(seed: number): Random {
   };
 }
 
+/** The same in another order. */
+export function shuffled<T>(random: Random, list: readonly T[]): T[] {
+  return list
+    .map((item) => ({ item, order: random.fraction() }))
+    .toSorted((a, b) => a.order - b.order)
+    .map(({ item }) => item);
+}
+
 /** The seed of this run: `MAILWATCHD_TEST_SEED`, or a new one. The suite prints it. */
 export function runSeed(): number {
   const wanted = process.env.MAILWATCHD_TEST_SEED;

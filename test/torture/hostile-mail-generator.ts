@@ -1,14 +1,15 @@
 /** Messages with every class of broken mail (DESIGN, Parsing) in combinations, and what their documents must hold. */
 import type { Random } from '../servers/random.ts';
 import { hashOf } from './hostile-mail-parse.ts';
+import { type Address, KNOWN_WORDS, type Wording, type Words } from './hostile-mail-words.ts';
 
 export interface Expected {
   subject: string;
-  sender: { name: string | null; address: string };
+  sender: Address;
   sentAt: string | null;
   messageId: string;
-  /** sha256 of each attachment, in order. */
-  attachments: string[];
+  /** Type and sha256 of each attachment, in order. */
+  attachments: [string, string][];
   /** Texts that stand in `body`, in order; where there are none, those of `html` do. */
   texts: string[];
   htmls: string[];
@@ -21,6 +22,7 @@ export interface Made {
 
 interface Writer {
   random: Random;
+  words: Words;
   expected: Expected;
   /** Lines may end in CR alone: no content depends on line ends. */
   lineless: boolean;
@@ -30,138 +32,14 @@ interface Writer {
 type Bytes = Buffer | string;
 const join = (...pieces: Bytes[]): Buffer =>
   Buffer.concat(pieces.map((piece) => (typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece)));
-const utf8 = (text: string) => Buffer.from(text).toString('latin1');
 
-/** Files whose names are to mislead a file system or a reader. */
-const NAMES = [
-  ...[
-    '../../../etc/passwd',
-    '/etc/passwd',
-    '..',
-    '.',
-    '...',
-    '',
-    ' ',
-    '. .',
-    '~',
-    '-rf',
-    'C:\\windows\\a.exe',
-    '\\\\host\\share',
-  ],
-  ...[
-    'a\0b.txt',
-    'a\nb.txt',
-    'a\r\nX-Injected: y',
-    'a\x1b[2Jb',
-    'a\u202egpj.exe',
-    'a\u200b.txt',
-    '\u2066a\u2069',
-    'a\u2028b',
-    '\ufeffa',
-  ],
-  ...[
-    'CON',
-    'con.txt',
-    'NUL',
-    'LPT1.pdf',
-    'aux',
-    'a.json',
-    'a.JSON',
-    'a.json.',
-    'a.json ',
-    'a.j\u017fon',
-    'a.\uff4a\uff53\uff4f\uff4e',
-    '.json',
-  ],
-  ...[
-    'x'.repeat(300),
-    `${'ä'.repeat(300)}.pdf`,
-    `a.${'x'.repeat(300)}`,
-    `${'x'.repeat(250)}.json`,
-    '😀'.repeat(100),
-    `${'. '.repeat(100)}a`,
-  ],
-  ...[
-    'File.txt',
-    'file.TXT',
-    'FILE.txt',
-    'Ä.txt',
-    'A\u0308.txt',
-    'ﬁle.txt',
-    'ß.txt',
-    'SS.txt',
-    'İ.txt',
-    'a.txt',
-    'a.txt',
-  ],
-  ...[
-    '..%2f..%2fa',
-    '%00',
-    '$(id)',
-    '`id`',
-    ';rm',
-    '"quoted".txt',
-    "o'neil",
-    'a;b=c.txt',
-    'a*b?.txt',
-    '=?utf-8?q?=2e=2e=2fa?=',
-  ],
-];
-
-/** Text, how it is written, and what a reader must see. `null`: no character set is declared. */
-const TEXTS: { charset: string | null; bytes: string; text: string }[] = [
-  { charset: 'utf-8', bytes: utf8('Grüße 日本 😀'), text: 'Grüße 日本 😀' },
-  { charset: null, bytes: utf8('Grüße'), text: 'Grüße' },
-  { charset: 'us-ascii', bytes: utf8('Grüße'), text: 'Grüße' },
-  { charset: 'x-unheard-of', bytes: utf8('Grüße'), text: 'Grüße' },
-  { charset: 'iso-8859-1', bytes: 'Gr\xfc\xdfe \x80', text: 'Grüße €' },
-  { charset: 'windows-1252', bytes: '\x93so\x94', text: '“so”' },
-  { charset: 'utf-7', bytes: 'Gr+APwA3w-e', text: 'Grüße' },
-  { charset: 'gb2312', bytes: '\x84\x37 \xc4\xe3'.slice(3), text: '你' },
-  { charset: 'hz-gb-2312', bytes: '~{Dc:C~}', text: '你好' },
-  { charset: 'iso-2022-jp', bytes: '\x1b$B$3$s\x1b(B', text: 'こん' },
-  { charset: 'koi8-r', bytes: '\xf0\xd2\xc9\xd7\xc5\xd4', text: 'Привет' },
-  { charset: 'utf-8', bytes: utf8('‮reversed and ​hidden'), text: '‮reversed and ​hidden' },
-];
-
-const DATES: [string, string | null][] = [
-  ['Fri, 20 Nov 2026 11:00:00 +0100', '2026-11-20T11:00:00+01:00'],
-  ['20 Nov 26 11:00 EST', '2026-11-20T11:00:00-05:00'],
-  ['Fri, 20 Nov 2026 11:00:00 (comment (nested)) GMT', '2026-11-20T11:00:00+00:00'],
-  ['2026-11-20T11:00:00+01:00', '2026-11-20T11:00:00+01:00'],
-  ['Fri, 31 Feb 2026 11:00:00 +0000', null],
-  ['yesterday', null],
-  ['', null],
-  ['Fri, 20 Nov 2026 11:00:00', '2026-11-20T11:00:00Z'],
-];
-
-const SENDERS: [string, Expected['sender']][] = [
-  ['Ann <ann@example.org>', { name: 'Ann', address: 'ann@example.org' }],
-  ['Doe, John <john@example.org>', { name: 'Doe, John', address: 'john@example.org' }],
-  ['"Doe, John" <john@example.org>', { name: 'Doe, John', address: 'john@example.org' }],
-  ['=?utf-8?q?M=C3=BCller=2C?= Bo <bo@example.org>', { name: 'Müller, Bo', address: 'bo@example.org' }],
-  [utf8('Jörg <jörg@exämple.org>'), { name: 'Jörg', address: 'jörg@exämple.org' }],
-  ['user@bank.example(x).evil.example', { name: 'x', address: 'user@bank.example.evil.example' }],
-  ['"user@bank.example"@evil.example', { name: null, address: '"user@bank.example"@evil.example' }],
-];
-
-const SUBJECTS: [string, string][] = [
-  ['plain', 'plain'],
-  ['=?utf-8?q?a=0Ab=0D=0AX-Injected:_y?=', 'a b X-Injected: y'],
-  ['=?utf-8?b?w6Q=?=\r\n =?utf-8?b?w7Y=?=', 'äö'],
-  ['=?utf-8?q?a=00b?=', 'ab'],
-  [utf8('ungeniert grüßend'), 'ungeniert grüßend'],
-  ['=?iso-8859-1?q?=80?=', '€'],
-  ['folded\r\n\tsubject', 'folded subject'],
-];
-
-/** A message, always the same for a state of `random`. */
-export function makeHostile(random: Random): Made {
+/** A message, always the same for a state of `random` and the words. */
+export function makeHostile(random: Random, words = KNOWN_WORDS): Made {
   const expected: Expected = {
     ...{ subject: '', sender: { name: null, address: '' }, sentAt: null, messageId: '' },
     ...{ attachments: [], texts: [], htmls: [] },
   };
-  const writer: Writer = { random, expected, lineless: true, parts: 0 };
+  const writer: Writer = { random, words, expected, lineless: true, parts: 0 };
   const header = writeHeader(writer);
   const body = random.fraction() < 0.9 ? multipart(writer, 0) : leaf(writer);
   const raw = join(header, body);
@@ -171,10 +49,10 @@ export function makeHostile(random: Random): Made {
 }
 
 /** The fields of the message, but those of its content. */
-function writeHeader({ random, expected }: Writer): string {
-  const [from, sender] = random.pick(SENDERS);
-  const [subject, subjectText] = random.pick(SUBJECTS);
-  const [date, sentAt] = random.pick(DATES);
+function writeHeader({ random, words, expected }: Writer): string {
+  const [from, sender] = random.pick(words.senders);
+  const [subject, subjectText] = random.pick(words.subjects);
+  const [date, sentAt] = random.pick(words.dates);
   const id = random.bytes(6).toString('hex');
   Object.assign(expected, { sender, subject: subjectText, sentAt, messageId: `${id}@x` });
   const chance = (text: string, of = 0.15) => (random.fraction() < of ? text : '');
@@ -182,11 +60,11 @@ function writeHeader({ random, expected }: Writer): string {
   const fields = [
     `From${colon()}${from}`,
     `Subject${colon()}${subject}`,
-    `Date${colon()}${date}`,
+    date === null ? '' : `Date${colon()}${date}`,
     `Message-ID${colon()}<${id}@x>`,
     chance('From: Forged <forged@evil.example>'),
     chance('Subject: forged'),
-    chance('Date: Thu, 1 Jan 1970 00:00:00 +0000'),
+    date === null ? '' : chance('Date: Thu, 1 Jan 1970 00:00:00 +0000'),
     chance('Message-ID: <forged@x>'),
     chance('this line is no field'),
     chance(`X-Long: ${'x'.repeat(random.between(1, 100_000))}`, 0.05),
@@ -239,7 +117,8 @@ function child(writer: Writer, parentSubtype: string, depth: number): Buffer {
   writer.parts += 1;
   if (depth < 6 && writer.parts < MOST_PARTS && random.fraction() < 0.3) return multipart(writer, depth + 1);
   // In a digest a part without a header is a message (RFC 2046 §5.1.5).
-  if (parentSubtype === 'digest' && random.fraction() < 0.7) return join('\r\n', enclosed(writer));
+  if (parentSubtype === 'digest' && random.fraction() < 0.7)
+    return join('\r\n', enclosed(writer, 'message/rfc822'));
   return leaf(writer);
 }
 
@@ -247,50 +126,79 @@ function leaf(writer: Writer): Buffer {
   const kind = writer.random.between(1, 6);
   if (kind <= 2) return text(writer);
   if (kind === 3) return html(writer);
-  if (kind === 4)
-    return join(
-      `Content-Type: ${writer.random.pick(['message/rfc822', 'message/delivery-status', 'text/rfc822-headers'])}\r\n\r\n`,
-      enclosed(writer),
-    );
+  if (kind === 4) {
+    const type = writer.random.pick(['message/rfc822', 'message/delivery-status', 'text/rfc822-headers']);
+    return join(`Content-Type: ${type}\r\n\r\n`, enclosed(writer, type));
+  }
   return file(writer);
 }
 
 /** What nobody but this message says. */
 const mark = ({ random }: Writer) => `mark-${random.bytes(5).toString('hex')}`;
 
+/** Such text makes no other that is there disappear. */
+const BLANK = ['', ' ', '\t', '\r\n\r\n', '\xc2\xa0'];
+
 function text(writer: Writer): Buffer {
-  const { charset, bytes, text: shown } = writer.random.pick(TEXTS);
+  const { random, words, expected } = writer;
+  const disposition = random.fraction() < 0.2 ? 'Content-Disposition: inline\r\n' : '';
+  if (random.fraction() < 0.1)
+    return join(
+      'Content-Type: text/plain; charset=utf-8\r\n',
+      disposition,
+      encoded(writer, join(random.pick(BLANK))),
+    );
+  const wording = random.pick(words.texts);
   const own = mark(writer);
-  writer.expected.texts.push(`${own} ${shown}`);
+  expected.texts.push(`${own} ${wording.text}`.trimEnd());
   const type =
-    charset === null ? 'Content-Type: text/plain\r\n' : `Content-Type: text/plain; charset=${charset}\r\n`;
-  const disposition = writer.random.fraction() < 0.2 ? 'Content-Disposition: inline\r\n' : '';
-  return join(type, disposition, encoded(writer, join(`${own} `, bytes)));
+    wording.charset === null
+      ? 'Content-Type: text/plain\r\n'
+      : `Content-Type: text/plain; charset=${wording.charset}\r\n`;
+  return join(type, disposition, encoded(writer, wording.write(own), encodingsOf(wording)));
 }
 
+/** A page that declares its character set, by the part's own field or by an element of it alone. */
 function html(writer: Writer): Buffer {
-  const { charset, bytes, text: shown } = writer.random.pick(TEXTS.slice(0, 6));
+  const { random, words, expected } = writer;
+  const wording = random.pick(words.texts.filter(({ charset, wide }) => !wide && !SHIFTING.has(charset)));
   const own = mark(writer);
-  writer.expected.htmls.push(`${own} ${shown}`);
-  const meta = charset !== null && writer.random.fraction() < 0.3 ? `<meta charset="${charset}">` : '';
-  const declared = charset === null ? '' : `; charset="${charset}"`;
-  const page = join(`<html><head>${meta}<title>t</title></head><p>${own} `, bytes, '</p></html>');
-  return join(`Content-Type: text/html${declared}\r\n`, encoded(writer, page));
+  expected.htmls.push(`${own} ${wording.text}`.trimEnd());
+  const { charset } = wording;
+  const element = charset !== null && random.fraction() < 0.5;
+  const declared = charset !== null && !(element && META.has(charset) && random.fraction() < 0.5);
+  const page = join(
+    `<html><head>${element ? `<meta charset="${charset}">` : ''}<title>t</title></head><p>`,
+    wording.write(own),
+    '</p></html>',
+  );
+  return join(
+    `Content-Type: text/html${declared ? `; charset="${charset}"` : ''}\r\n`,
+    encoded(writer, page),
+  );
 }
+
+/** Pages are not written in these. */
+const SHIFTING = new Set<string | null>(['utf-7', 'hz-gb-2312', 'iso-2022-jp', 'iso-2022-kr']);
+/** An element alone is enough for these. */
+const META = new Set(['utf-8', 'koi8-r', 'windows-1252']);
+
+const encodingsOf = ({ wide }: Wording): Encoding[] =>
+  wide ? ['base64', 'quoted-printable'] : ['base64', 'quoted-printable', '8bit'];
 
 /** A message inside of the message, as it stands. */
-function enclosed(writer: Writer): Buffer {
+function enclosed(writer: Writer, type: string): Buffer {
   writer.lineless = false;
   const inner = join(
     `From: inner@x\r\nSubject: ${mark(writer)}\r\nContent-Type: multipart/mixed; boundary=inner\r\n\r\n`,
     '--inner\r\n\r\ninner text\r\n--inner\r\nContent-Type: image/png; name=inner.png\r\n\r\nPNG\r\n--inner--',
   );
-  writer.expected.attachments.push(hashOf(inner));
+  writer.expected.attachments.push([type, hashOf(inner)]);
   return inner;
 }
 
 function file(writer: Writer): Buffer {
-  const { random, expected } = writer;
+  const { random, words, expected } = writer;
   const content = random.bytes(random.between(0, random.pick([1, 10, 300, 5000])));
   const type = random.pick([
     'application/pdf',
@@ -300,8 +208,8 @@ function file(writer: Writer): Buffer {
     'text/plain',
     'text/html',
   ]);
-  const name = nameParameter(random, random.pick(NAMES));
-  expected.attachments.push(hashOf(content));
+  const name = nameParameter(random, random.pick(words.names));
+  expected.attachments.push([type, hashOf(content)]);
   return join(
     `Content-Type: ${type}\r\nContent-Disposition: attachment${name}\r\n`,
     encoded(writer, content, ['base64', 'quoted-printable', 'x-uuencode']),
@@ -323,7 +231,7 @@ function nameParameter(random: Random, name: string): string {
       return `; filename="=?utf-8?b?${Buffer.from(name).toString('base64')}?="`;
     case 5:
       // Line ends would end the field: that is another message.
-      return `; filename="${utf8(name.replace(/[\r\n"\\]/g, '\\$&').replace(/[\r\n]/g, ' '))}"`;
+      return `; filename="${Buffer.from(name.replace(/[\r\n"\\]/g, '\\$&').replace(/[\r\n]/g, ' ')).toString('latin1')}"`;
     default:
       return '';
   }

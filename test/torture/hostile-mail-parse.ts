@@ -100,10 +100,36 @@ export function documentFaults(message: Buffer, answer: Answer, output: string):
     demand(!text.includes('\0'), `NUL in ${JSON.stringify(text.slice(0, 100))}`);
     if (faults.length > 5) break;
   }
+  for (const [what, is, most] of boundsOf(answer)) demand(is <= most, `${what}: ${is}, not ${most} at most`);
   if (answer.sentAt !== null)
     demand(!Number.isNaN(Date.parse(answer.sentAt)), `sentAt is no time: ${answer.sentAt}`);
   return [...faults, ...attachmentFaults(answer, output)];
 }
+
+const MIB = 1024 * 1024;
+
+/** What is cut (docs/document.md), whatever the message was. */
+const boundsOf = ({
+  headers,
+  attachments,
+  from,
+  to,
+  cc,
+  bcc,
+  replyTo,
+}: MessageDocument): [string, number, number][] => [
+  ['fields', headers.length, 100_000],
+  ['characters of a field', lengths(headers).reduce((most, one) => Math.max(most, one), 0), 2 * MIB],
+  // The last field may go beyond it.
+  ['characters of the header', lengths(headers).reduce((sum, one) => sum + one, 0), 10 * MIB],
+  ['parts', attachments.length, 10_000],
+  ...[from, to, cc, bcc, replyTo].map((list): [string, number, number] => [
+    'addresses',
+    list.length,
+    100_000,
+  ]),
+];
+const lengths = (headers: MessageDocument['headers']): number[] => headers.map(([, text]) => text.length);
 
 export const hashOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 

@@ -1,28 +1,34 @@
 /** Attack `hostile-mail`: generated, mutated and monstrous messages; each gives its document, and the parsers live. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import path from 'node:path';
 import type { MessageDocument } from '../../src/message/document.ts';
 import { makeCorpus } from '../servers/corpus.ts';
-import { type Random, seededRandom } from '../servers/random.ts';
+import { type Random, seededRandom, shuffled } from '../servers/random.ts';
 import type { Attack, AttackOptions, Fault, Report } from './attack.ts';
 import { BOMBS, THOSE_OF_THE_ISSUE } from './hostile-mail-bombs.ts';
 import { blast } from './hostile-mail-daemon.ts';
 import { type Expected, makeHostile } from './hostile-mail-generator.ts';
+import { join } from './hostile-mail-joined.ts';
+import { exhaust } from './hostile-mail-limits.ts';
 import { type Fails, minimise } from './hostile-mail-minimise.ts';
 import { mutate } from './hostile-mail-mutations.ts';
 import { type Answer, documentFaults, parseMessages, strayFiles } from './hostile-mail-parse.ts';
+import { hostileWords, type Words } from './hostile-mail-words.ts';
+
+/** Of so many cases one is cut off, one is whole, and the next is that with a part more. */
+const ROUND = 20;
 
 /** Of a run without end. */
 const THOROUGH_CASES = 100_000;
+/** However little time there is. */
+const LEAST_CASES = 1000;
 /** Messages to mutate; those of MAILWATCHD_TEST_CORPUS come first. */
 const SEEDS = 600;
-/** Each so many-th message is cut off. */
-const CUT_EVERY = 20;
 /** Of a message to mutate, bytes: harm in a large attachment is no news. */
 const LARGEST_SEED = 40_000;
-/** Messages a call: enough that the start of the program does not count. */
-const BATCH = 400;
+/** Messages a call: enough that the start of the program does not count. Rounds are never split. */
+const BATCH = 20 * ROUND;
 /** A fault that many messages have is told so often. */
 const MOST_FAULTS = 10;
 /** Of these the least message that fails is looked for: it takes half a minute. */
@@ -34,15 +40,22 @@ interface Case {
   /** Names it to whoever repeats it. */
   name: string;
   raw: Buffer;
-  /** Faults of the document beside those that none may have. */
-  demands(document: MessageDocument): string[];
+  /** Faults of the document beside those that none may have; `before` is that of the case before. */
+  demands(document: MessageDocument, before: Answer): string[];
+}
+
+/** What all cases of a run are made from. */
+interface Material {
+  seed: number;
+  words: Words;
+  seeds: readonly Buffer[];
 }
 
 export const hostileMail: Attack = {
   name: 'hostile-mail',
   description: 'broken, mutated and monstrous messages',
   async run(options): Promise<Report> {
-    const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-hostile-'));
+    const directory = mkdtempSync(path.join(tmpdir(), 'mailwatchd-hostile-'));
     try {
       return await attack(options, directory);
     } finally {
@@ -54,67 +67,103 @@ export const hostileMail: Attack = {
 async function attack(options: AttackOptions, directory: string): Promise<Report> {
   const { seed, budget, thorough, tell } = options;
   const begun = performance.now();
-  const endless = Number.POSITIVE_INFINITY;
-  const { runs, faults } = await manyMessages(options, directory, begun + budget / 2);
-  tell(`${runs} messages`);
+  const until = (part: number) => (thorough ? Number.POSITIVE_INFINITY : begun + part * budget);
+  const report: Report = { runs: 0, faults: [] };
+  const add = ({ runs, faults }: Report) => {
+    report.runs += runs;
+    if (faults.length > 0 && report.faults.length === 0)
+      tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s`);
+    report.faults.push(...faults);
+  };
+  await manyMessages(options, directory, until(0.5), add);
+  tell(`${report.runs} messages`);
+
+  const limits = await exhaust(seed, until(0.7));
+  tell(`${limits.runs} parsers that never end, or take what there is`);
+  add(limits);
 
   const random = seededRandom(seed);
   const bombs = [...BOMBS.slice(0, THOSE_OF_THE_ISSUE), ...shuffled(random, BOMBS.slice(THOSE_OF_THE_ISSUE))];
-  const blown = await blast(bombs, thorough ? endless : begun + budget);
+  const blown = await blast(bombs, until(1));
   tell(
-    `${blown.runs} of ${bombs.length} monsters: daemon at most ${blown.peaks.daemon} MiB, ` +
-      `parsers ${blown.peaks.parser} MiB; quarantined: ${blown.quarantined.join('; ') || 'none'}`,
+    `${blown.runs} of ${bombs.length} monsters: daemon at most ${blown.peaks.daemon} MiB, parsers ${blown.peaks.parser} MiB`,
   );
-  return { runs: runs + blown.runs, faults: [...faults, ...blown.faults] };
+  add(blown);
+  return report;
 }
 
-/** A batch at least. */
 async function manyMessages(
   { seed, thorough }: AttackOptions,
   directory: string,
   ends: number,
-): Promise<Report> {
-  const faults: Fault[] = [];
+  add: (report: Report) => void,
+): Promise<void> {
   const seeds = makeCorpus(seed, SEEDS)
     .map(({ raw }) => raw)
     .filter(({ length }) => length <= LARGEST_SEED);
+  const material: Material = { seed, words: hostileWords(seed), seeds };
   let runs = 0;
-  do {
-    const cases = Array.from({ length: BATCH }, (_, index) => makeCase(seed, runs + index, seeds));
-    faults.push(...(await attempt(cases, directory)));
-    runs += cases.length;
-  } while (faults.length < MOST_FAULTS && (thorough ? runs < THOROUGH_CASES : performance.now() < ends));
-  return { runs, faults };
-}
-
-/** In another order. */
-function shuffled<T>(random: Random, list: readonly T[]): T[] {
-  return list
-    .map((item) => ({ item, order: random.fraction() }))
-    .toSorted((a, b) => a.order - b.order)
-    .map(({ item }) => item);
+  let found = 0;
+  const goesOn = () => runs < LEAST_CASES || (thorough ? runs < THOROUGH_CASES : performance.now() < ends);
+  while (found < MOST_FAULTS && goesOn()) {
+    const cases = Array.from({ length: BATCH }, (_, index) => makeCase(material, runs + index));
+    const faults = await attempt(cases, directory);
+    add({ runs: BATCH, faults });
+    runs += BATCH;
+    found += faults.length;
+  }
 }
 
 /** The n-th case of a seed, whatever came before it. */
-function makeCase(seed: number, number: number, seeds: readonly Buffer[]): Case {
+function makeCase(material: Material, number: number): Case {
+  const { seed, words } = material;
   const random = seededRandom(seed + number * 0x9e3779b1);
-  if (number % CUT_EVERY === 0) return cutCase(seed, number);
-  return number % 2 === 0 ? generatedCase(random, number) : mutatedCase(random, number, seeds);
-}
-
-/** One message, cut at one byte after the other: a run without end comes to each of them. */
-function cutCase(seed: number, number: number): Case {
-  const { raw } = makeHostile(seededRandom(seed));
-  const length = (number / CUT_EVERY) % raw.length;
-  return { name: `cut ${number} (after ${length} bytes)`, raw: raw.subarray(0, length), demands: () => [] };
-}
-
-function generatedCase(random: Random, number: number): Case {
-  const { raw, expected } = makeHostile(random);
+  switch (number % ROUND) {
+    case 0:
+      return cutCase(material, number / ROUND);
+    case 1:
+      return wholeCase(material, number);
+    case 2:
+      return joinedCase(material, number) ?? mutatedCase(random, number, material);
+  }
+  if (number % 2 === 0) return mutatedCase(random, number, material);
+  const { raw, expected } = makeHostile(random, words);
   return { name: `generated ${number}`, raw, demands: (document) => unexpected(document, expected) };
 }
 
-function mutatedCase(random: Random, number: number, seeds: readonly Buffer[]): Case {
+/** Messages are cut at one byte after the other: a run without end comes to each byte of some. */
+function cutCase({ seed, seeds }: Material, number: number): Case {
+  let length = number;
+  for (let at = seed % seeds.length; ; at = (at + 1) % seeds.length) {
+    const raw = seeds[at]!;
+    if (length < raw.length)
+      return {
+        name: `cut (message ${at} after ${length} bytes)`,
+        raw: raw.subarray(0, length),
+        demands: () => [],
+      };
+    length -= raw.length;
+  }
+}
+
+const whole = ({ seed, seeds }: Material, number: number): Buffer => seededRandom(seed + number).pick(seeds);
+
+function wholeCase(material: Material, number: number): Case {
+  return { name: `whole ${number}`, raw: whole(material, number), demands: () => [] };
+}
+
+/** The message of the case before, with a part more. */
+function joinedCase(material: Material, number: number): Case | null {
+  const joined = join(seededRandom(material.seed + number), whole(material, number - 1));
+  if (joined === null) return null;
+  return {
+    name: `joined ${number} (${joined.name})`,
+    raw: joined.raw,
+    demands: (document, before) => (before !== null && 'id' in before ? joined.hidden(before, document) : []),
+  };
+}
+
+function mutatedCase(random: Random, number: number, { seeds }: Material): Case {
   const from = random.between(0, seeds.length - 1);
   const { raw, name } = mutate(random, seeds[from]!, random.pick(seeds));
   return { name: `mutated ${number} (message ${from}: ${name})`, raw, demands: () => [] };
@@ -133,7 +182,7 @@ function unexpected(document: MessageDocument, expected: Expected): string[] {
   same('messageId', document.messageId, expected.messageId);
   same(
     'attachments',
-    document.attachments.map(({ sha256 }) => sha256),
+    document.attachments.map(({ contentType, sha256 }) => [contentType, sha256]),
     expected.attachments,
   );
   const body = expected.texts.length > 0 ? expected.texts : expected.htmls;
@@ -160,7 +209,8 @@ async function attempt(cases: readonly Case[], directory: string): Promise<Fault
     cases.map(({ raw }) => raw),
   );
   const wrong = cases.flatMap((one, index) => {
-    const [what] = faultsOf(one, first.answers[index] ?? null, join(directory, 'out'));
+    const [answer = null, before = null] = [first.answers[index], first.answers[index - 1]];
+    const [what] = faultsOf(one, answer, before, path.join(directory, 'out'));
     return what === undefined ? [] : [{ one, what }];
   });
   for (const stray of strayFiles(directory, first.answers))
@@ -181,9 +231,9 @@ async function attempt(cases: readonly Case[], directory: string): Promise<Fault
   return faults;
 }
 
-function faultsOf({ raw, demands }: Case, answer: Answer, output: string): string[] {
+function faultsOf({ raw, demands }: Case, answer: Answer, before: Answer, output: string): string[] {
   const faults = documentFaults(raw, answer, output);
-  return faults.length > 0 ? faults : demands(answer as MessageDocument);
+  return faults.length > 0 ? faults : demands(answer as MessageDocument, before);
 }
 
 /** Its name, and the least that has a fault of the same beginning, where the fault can be told of any message. */
@@ -194,7 +244,8 @@ async function describe(one: Case, directory: string | null, what: string): Prom
     const { answers } = await parseMessages(directory, candidates);
     return candidates.map(
       (raw, index) =>
-        documentFaults(raw, answers[index] ?? null, join(directory, 'out'))[0]?.startsWith(kind) ?? false,
+        documentFaults(raw, answers[index] ?? null, path.join(directory, 'out'))[0]?.startsWith(kind) ??
+        false,
     );
   };
   const [again] = await fails([one.raw]);

@@ -1,5 +1,5 @@
 /** Faulty configurations with a password at every place where one can stand: no fault shows it. */
-import type { Random } from '../servers/random.ts';
+import { type Random, shuffled } from '../servers/random.ts';
 
 export interface Configuration {
   name: string;
@@ -207,8 +207,5 @@ export function faultyConfigurations(random: Random, canary: string): Configurat
       environment: { [variable]: canary },
     })),
   ];
-  return all
-    .map((one) => ({ one, order: random.fraction() }))
-    .toSorted((a, b) => a.order - b.order)
-    .map(({ one }) => one);
+  return shuffled(random, all);
 }

@@ -3,25 +3,22 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
-  cpSync,
   existsSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  realpathSync,
-  renameSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { accountOn, createWorkplace, PROGRAM } from '../dovecot/workplace.ts';
+import { accountOn, createWorkplace } from '../dovecot/workplace.ts';
 import { descendantsOf } from '../servers/processes.ts';
 import { startScriptedServer } from '../servers/scripted.ts';
 import { until } from '../servers/until.ts';
 import type { Fault } from './attack.ts';
 import { formsOf } from './secrets-canaries.ts';
+import { takeOver } from './taken-over.ts';
 
 interface Outcome {
   environment: string[];
@@ -46,7 +43,7 @@ export async function intrude(canary: string): Promise<Intrusion> {
   await using place = createWorkplace({
     accounts: [accountOn({ host: '127.0.0.1', imapPort: server.port }, 'a', 'ann@example.org', canary)],
   });
-  const program = copyProgram(place.directory);
+  const program = takeOver(place.directory, 'secrets-intruder.mjs');
   for (const name of ['secret', 'secret.json'])
     writeFileSync(join(place.directory, name), `{"SECRET":"${canary}"}`);
   mkdirSync(join(place.directory, 'traces'));
@@ -57,10 +54,7 @@ export async function intrude(canary: string): Promise<Intrusion> {
   const left = openSync(join(place.directory, 'secret'), 'r');
   const daemon = spawn(
     'setpriv',
-    [
-      ...['--pdeathsig', 'KILL', process.execPath, join(program, 'dist/main.js')],
-      ...['run', '--config', place.configuration],
-    ],
+    [...['--pdeathsig', 'KILL', process.execPath, program], ...['run', '--config', place.configuration]],
     { stdio: ['ignore', 'pipe', 'pipe', left], env: { PATH: process.env.PATH } },
   );
   closeSync(left);
@@ -70,7 +64,7 @@ export async function intrude(canary: string): Promise<Intrusion> {
       said += chunk.toString();
     });
   try {
-    const orders = { place: place.directory, program };
+    const orders = { place: place.directory, program: dirname(dirname(program)) };
     await until('IDLE', () => [...server.sessions].some(({ idling }) => idling));
     server.deliver('INBOX', `X-Intruder: all ${JSON.stringify(orders)}\r\n\r\nbody\r\n`);
     const outcome = await outcomeIn(place.storage, daemon);
@@ -104,19 +98,6 @@ async function end(daemon: ChildProcess): Promise<void> {
   const ended = once(daemon, 'exit');
   daemon.kill('SIGKILL');
   await ended;
-}
-
-/** A copy whose parsers are taken over. */
-function copyProgram(directory: string): string {
-  const [original, copy] = [dirname(dirname(PROGRAM)), join(directory, 'program')];
-  mkdirSync(copy);
-  cpSync(dirname(PROGRAM), join(copy, 'dist'), { recursive: true });
-  for (const name of ['package.json', 'schema', 'node_modules'])
-    if (existsSync(join(original, name))) symlinkSync(realpathSync(join(original, name)), join(copy, name));
-  const parser = join(copy, 'dist/message/parser-process');
-  renameSync(`${parser}.js`, `${parser}-itself.js`);
-  cpSync(join(import.meta.dirname, 'secrets-intruder.mjs'), `${parser}.js`);
-  return copy;
 }
 
 async function outcomeIn(storage: string, daemon: ChildProcess): Promise<Outcome> {
