@@ -29,14 +29,15 @@ export function spawnSandboxed(options: SandboxOptions): ChildProcess {
 }
 
 function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
-  const readable = [...programPaths(), fileURLToPath(entry)];
-  if (writable !== null) readable.push(writable, real(writable));
+  // Without the asterisk Node looks whether it is a directory, at its start only: one that cannot be seen
+  // then (no permission, not mounted) would be closed to this process for ever.
+  const staging =
+    writable === null ? [] : [...new Set([writable, real(writable)])].map((path) => join(path, '*'));
+  const readable = new Set([...programPaths(), fileURLToPath(entry), ...staging]);
   return [
     '--permission',
-    ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}`),
-    ...(writable === null
-      ? []
-      : [...new Set([writable, real(writable)])].map((path) => `--allow-fs-write=${path}`)),
+    ...[...readable].map((path) => `--allow-fs-read=${path}`),
+    ...staging.map((path) => `--allow-fs-write=${path}`),
     // What the permission model forgets: SQLite opens and makes any file, the ledger for one, and V8 writes
     // its traces wherever a flag says.
     '--no-experimental-sqlite',

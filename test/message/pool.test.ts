@@ -1,5 +1,5 @@
 /** The pool blames exactly the message that ends a parser, tries it three times, and loses no other. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -81,6 +81,15 @@ test('a message that ends its process once is tried again, alone in a fresh one,
   const last = order(parsers, 'last');
   const pids = new Set((await Promise.all([first, unlucky, last])).map(({ pid }) => pid));
   expect(pids.size).toBe(3);
+});
+
+test('a process that began while its directory could not be seen writes there once it can', async () => {
+  rmSync(directory, { recursive: true });
+  const parsers = pool({ attempts: 1 });
+  await parsers.warm();
+  mkdirSync(directory);
+  await order(parsers, `fine ${mark('written')}`);
+  expect(existsSync(mark('written'))).toBe(true);
 });
 
 test('one attempt, where only one is wanted', async () => {
