@@ -40,6 +40,15 @@ const FAKETIME = ['x86_64', 'aarch64']
 /** Throws where Debian's package is missing. */
 export function demandFaketime(): void {
   if (FAKETIME === undefined) throw new Error('libfaketime is missing: apt-get install faketime');
+  process.once('exit', removeClocks);
+}
+
+/** libfaketime's shared memory outlives a process that is killed. */
+function removeClocks(): void {
+  for (const name of readdirSync('/dev/shm')) {
+    const pid = /^(?:sem\.)?faketime_(?:sem|shm)_(\d+)$/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}/exe`)) rmSync(join('/dev/shm', name), { force: true });
+  }
 }
 
 type Directory = 'storage' | 'state' | 'log';
