@@ -19,7 +19,7 @@ import { promisify } from 'node:util';
 import type { CertificateFiles } from './certificates.ts';
 import { connectImap, type ImapClient, quote, type ServerMessage } from './imap-client.ts';
 import { connectLmtp, type LmtpClient } from './lmtp-client.ts';
-import { descendantsOf } from './processes.ts';
+import { descendantsOf, familyOf } from './processes.ts';
 import { until } from './until.ts';
 
 export interface DovecotOptions {
@@ -73,6 +73,8 @@ export interface Dovecot extends AsyncDisposable {
   resetUids(user: string, folder: string): Promise<void>;
   /** Ends every IMAP session at once, without a BYE. Returns how many there were. */
   cutConnections(): number;
+  /** Stops all its processes (SIGSTOP), so that connections stand and nothing is answered. Returns what lets them go on. */
+  freeze(): () => void;
   /** Stops accepting and serving, keeps the mail; `up` starts it again on the same ports. */
   down(): Promise<void>;
   up(): Promise<void>;
@@ -253,6 +255,13 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
       const sessions = descendantsOf(master!.pid!).filter(({ command }) => command === 'imap');
       for (const { pid } of sessions) process.kill(pid, 'SIGKILL');
       return sessions.length;
+    },
+    freeze() {
+      const family = familyOf(master!.pid!);
+      for (const { pid } of family) process.kill(pid, 'SIGSTOP');
+      return () => {
+        for (const { pid, exists } of family) if (exists()) process.kill(pid, 'SIGCONT');
+      };
     },
     up,
     down,

@@ -6,5 +6,6 @@ import { hostileMail } from './hostile-mail.ts';
 import { hostileServer } from './hostile-server.ts';
 import { powerLoss } from './power-loss.ts';
 import { secrets } from './secrets.ts';
+import { soak } from './soak.ts';
 
-export const ATTACKS: Attack[] = [crash, failingCalls, powerLoss, hostileServer, hostileMail, secrets];
+export const ATTACKS: Attack[] = [crash, failingCalls, powerLoss, hostileServer, hostileMail, secrets, soak];
