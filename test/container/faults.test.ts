@@ -16,7 +16,7 @@ import { expect, test } from 'vitest';
 import { startDovecot } from '../servers/dovecot.ts';
 import { familyOf } from '../servers/processes.ts';
 import { until } from '../servers/until.ts';
-import { type Container, containerAccount, startContainer } from './harness.ts';
+import { type Container, containerAccount, SPACED, startContainer } from './harness.ts';
 import { type MailFlow, startMailFlow } from './mail-flow.ts';
 
 const INBOX = [{ account: 'support', user: 'ann', folder: 'INBOX' }];
@@ -182,7 +182,7 @@ test('two containers on one state volume: the second waits, and takes over', asy
   const pid = await first.daemon();
 
   await using second = await startContainer({ ...options, storage: first.storage, state: first.state });
-  await second.pageSays('heartbeat', { status: /failed/, output: /ALREADY_RUNNING/ });
+  await second.pageSays('heartbeat', { status: /failed/, output: /ALREADY_RUNNING/ }, SPACED);
   await second.pageSays('support INBOX', { status: /failed|not monitored|initializing/i });
   expect(await second.logs()).toContain('ALREADY_RUNNING');
   expect(await first.daemon()).toBe(pid);
@@ -217,7 +217,7 @@ test('the state volume forgotten: refused with the reason, the storage untouched
 
   await using forgetful = await startContainer({ ...options, storage: former.storage });
   const outage = await mail.outage('the state volume forgotten', () =>
-    forgetful.pageSays('heartbeat', { status: /failed/, output: /STORAGE_NOT_PAIRED/ }),
+    forgetful.pageSays('heartbeat', { status: /failed/, output: /STORAGE_NOT_PAIRED/ }, SPACED),
   );
   await forgetful.pageSays('mailwatchd', { status: /does not exist|failed/i });
   expect(await forgetful.logs()).toContain('STORAGE_NOT_PAIRED');

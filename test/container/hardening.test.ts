@@ -7,7 +7,7 @@ import { readDocument } from '../dovecot/documents.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { familyOf } from '../servers/processes.ts';
 import { publishedFiles } from '../servers/published.ts';
-import { type Container, containerAccount, startContainer } from './harness.ts';
+import { type Container, containerAccount, SPACED, startContainer } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
 import { monitPage } from './monit-page.ts';
 
@@ -351,7 +351,8 @@ test('state, storage or log replaced by a link: what it leads to stays what it w
     });
     const owners = await ownersOf(container, precious, `${precious}/file`);
     expect(owners).toBe(`${precious} 0\n${precious}/file 0`);
-    if (name === 'state') await container.pageSays('heartbeat', { status: /failed/, output: /is a link/ });
+    if (name === 'state')
+      await container.pageSays('heartbeat', { status: /failed/, output: /is a link/ }, SPACED);
     await container.exec(...asService('cd /srv/data && rm "$1" && mv was "$1"', name));
     expect(await service('start')).toMatchObject({ status: 0 });
   }

@@ -35,6 +35,9 @@ export const MONIT = /^monit -I /;
 /** Monit's cycle is 5 s: whatever it says or does may take a few. */
 export const CYCLES = 60_000;
 
+/** Monit waits 20 s for a start that failed, and the script up to 60 s before the next, ms. */
+export const SPACED = 180_000;
+
 export interface ContainerOptions {
   accounts: object[];
   /** What else stands in the configuration. */

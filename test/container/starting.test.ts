@@ -1,7 +1,7 @@
 /** Starts that fail, come twice or follow one another too fast, and configurations that change. */
 import { expect, test } from 'vitest';
 import { startDovecot } from '../servers/dovecot.ts';
-import { containerAccount, createContainer, DAEMON, startContainer } from './harness.ts';
+import { containerAccount, createContainer, DAEMON, SPACED, startContainer } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
 
 const INBOX = { account: 'support', user: 'ann', folder: 'INBOX' };
@@ -10,9 +10,6 @@ const LEADS = { account: 'sales', user: 'bob', folder: 'Leads' };
 const WRAPPER = '/etc/init.d/mailwatchd';
 const FAULTS = [/accounts\[0\]\.port/, /storage\.pth.*unknown/i, /limits\.parseSeconds/];
 const NOT_CONFIGURED = 6;
-
-/** Monit waits 20 s for a start that failed, and the script up to 60 s before the next, ms. */
-const SPACED = 180_000;
 
 /** Ticks of the clock that both ends of a time may be cut by, s. */
 const COARSE = 1;
