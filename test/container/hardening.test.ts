@@ -438,7 +438,7 @@ test("a process of the service's user cannot meddle with the daemon's inside, or
   await container.exec(
     ...asService(
       `(while :; do for each in /proc/[0-9]*; do
-        grep -q 'main.js.describe' "$each/cmdline" && kill -KILL "\${each#/proc/}"
+        grep -aq 'main.js.describe' "$each/cmdline" && kill -KILL "\${each#/proc/}"
       done; done) >/dev/null 2>&1 & echo $!`,
     ),
   );
