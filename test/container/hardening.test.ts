@@ -408,6 +408,13 @@ test('forged files in the state directory: no check hangs, and the page shows th
   await container.pageSays('support INBOX', { output: /<script>alert\(1\)<\/script>/ });
   expect(await container.page.html('/')).not.toContain(forged);
 
+  // What was a line break of the server's is shown as it was escaped.
+  const escaped = String.raw`first\nsecond\033[31m\cthird`;
+  await container.exec(
+    ...asService('printf "support/INBOX\\tfailing\\t%s\\n" "$1" >/var/lib/mailwatchd/mailboxes', escaped),
+  );
+  expect(await container.exec(...check)).toMatchObject({ status: 1, stdout: `${escaped}\n` });
+
   const status = ['timeout', '20', '/etc/init.d/mailwatchd', 'status'];
   for (const heartbeat of ['mkfifo heartbeat', 'ln -s /dev/zero heartbeat', 'ln -s heartbeat heartbeat']) {
     await container.exec(...asService(`cd /var/lib/mailwatchd && rm -f heartbeat && ${heartbeat}`));

@@ -66,6 +66,19 @@ test('a faulty configuration: every fault is told, attempts are spaced, and once
   await mail.expectEachOnce();
 });
 
+test('what a start says is shown as it stands there, also what looks like an escape', async () => {
+  const directory = String.raw`/proc/first\nsecond\cthird`;
+  await using container = await startContainer({
+    accounts: [containerAccount({ host: '127.0.0.1', imapPort: 1 }, 'support', 'ann')],
+    secrets: { ann: 'a' },
+    settings: { log: { directory } },
+  });
+  const fault = `STORAGE_MISSING: ${directory} does not exist and cannot be made`;
+  await container.until('the fault in the log', async () => (await container.logs()).includes(fault));
+  const { status, stdout } = await container.exec(WRAPPER, 'status');
+  expect({ status, stdout }).toEqual({ status: 1, stdout: expect.stringContaining(fault) });
+});
+
 test('four starts at once: one daemon', async () => {
   await using server = await startDovecot({ users: { ann: 'a' } });
   await using container = await startContainer({
