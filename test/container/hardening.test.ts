@@ -156,6 +156,8 @@ test('daemon and parser: their user, no privilege, and an environment of what wa
       ...{ SALES_PASSWORD: 'b', MAILWATCHD_LOG_LEVEL: 'debug', MAILWATCHD_PARSERS: '1' },
       ...{ AWS_SECRET_ACCESS_KEY: 'x', NODE_OPTIONS: '--no-warnings', LD_LIBRARY_PATH: '/nowhere', IFS: ':' },
       ...{ MONIT_USER: 'admin', MONIT_PASSWORD: 'unused', MANY_LINES: 'one\nFORGED=two\n', SALES: 'x' },
+      // Names that the scripts have themselves.
+      ...{ OK: 'x', run: 'x', name: 'x', console: 'x' },
     },
     parameters: hardened(),
   });
