@@ -294,6 +294,10 @@ test("root's files: the pid file, and nothing that the service's user could chan
   );
   expect(tried.status).not.toBe(0);
   expect(await container.daemon()).toBe(Number(pid.stdout));
+
+  // Whoever held the lock would keep everybody from stopping the daemon.
+  const locked = await container.exec(...asService('flock --nonblock /run/mailwatchd/lock true'));
+  expect(locked).toMatchObject({ status: 66, stderr: expect.stringContaining('Permission denied') });
 });
 
 interface Shared extends AsyncDisposable {
