@@ -2,7 +2,14 @@
 import { expect, test } from 'vitest';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { openTab } from './browser.ts';
-import { type Container, containerAccount, DAEMON, startContainer } from './harness.ts';
+import {
+  type Container,
+  containerAccount,
+  createContainer,
+  DAEMON,
+  SPACED,
+  startContainer,
+} from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
 
 const INBOX = { account: 'support', user: 'ann', folder: 'INBOX' };
@@ -59,6 +66,31 @@ test('stopped on the page it stays so, until it is started there', async () => {
   await outage.over(BUTTON);
   console.log(`scenario: start on the page: ${((performance.now() - pressed) / 1000).toFixed(1)} s`);
   await expectHealthy(container);
+  await mail.expectEachOnce();
+});
+
+test('stopped on the page while its starts fail it stays so, also when they would not', async () => {
+  await using server = await startDovecot({ users: { ann: 'a' } });
+  await using container = createContainer({
+    accounts: [containerAccount(server, 'support', 'ann')],
+    secrets: { ann: 'a' },
+  });
+  container.configure({ accounts: 'none' });
+  using mail = startMailFlow(server, container, [INBOX]);
+  await container.run();
+  await container.pageSays('heartbeat', { status: /failed/, output: /CONFIG_INVALID/ }, SPACED);
+
+  await container.page.press('mailwatchd', 'stop');
+  await container.pageSays('mailwatchd', { status: NOT_MONITORED });
+  container.configure({});
+  const outage = await mail.outage('stopped on the page while its starts fail', () =>
+    passCycles(container, 6),
+  );
+  await container.pageSays('mailwatchd', { status: NOT_MONITORED });
+  expect(await container.processes(DAEMON)).toEqual([]);
+
+  await container.page.press('mailwatchd', 'start');
+  await outage.over(BUTTON);
   await mail.expectEachOnce();
 });
 
