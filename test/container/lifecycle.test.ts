@@ -6,7 +6,14 @@ import { expectStagingEmpty } from '../dovecot/ground-truth.ts';
 import { startDovecot } from '../servers/dovecot.ts';
 import { until } from '../servers/until.ts';
 import { dockerOk } from './docker.ts';
-import { type Container, containerAccount, DAEMON, MONIT, startContainer } from './harness.ts';
+import {
+  type Container,
+  containerAccount,
+  createContainer,
+  DAEMON,
+  MONIT,
+  startContainer,
+} from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
 
 const RESTARTS = 10;
@@ -120,6 +127,61 @@ test('docker stop under delivery: the watcher ends before Monit, in time, and le
   await outage.over();
   await expectHealthy(container);
   await mail.expectEachOnce();
+});
+
+/** Halts the daemon, from when it is there, again and again: it reacts to nothing but SIGKILL. */
+async function paralyse(container: Container): Promise<void> {
+  const halt = `while :; do
+    read -r pid </run/mailwatchd/mailwatchd.pid && grep -aq main.js.run "/proc/$pid/cmdline" && kill -STOP "$pid"
+  done 2>/dev/null`;
+  await dockerOk('exec', '--detach', container.name, 'sh', '-c', halt);
+  await container.until('the daemon to be halted', async () => {
+    const { stdout } = await container.exec('grep', 'State', `/proc/${await container.daemon()}/status`);
+    return stdout.includes('T (stopped)');
+  });
+}
+
+async function expectStopsInTime(container: Container, scenario: string): Promise<void> {
+  const milliseconds = await container.stop();
+  console.log(`scenario: docker stop, ${scenario}: ${(milliseconds / 1000).toFixed(1)} s`);
+  expect(milliseconds).toBeLessThan(DOCKER_PATIENCE);
+  expect(await container.inspect('{{.State.ExitCode}}')).toBe('0');
+}
+
+test('docker stop of a watcher that reacts to nothing: it is killed in time, and nothing is lost', async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  await paralyse(container);
+
+  await expectStopsInTime(container, 'the watcher reacts to nothing');
+
+  expect(await container.logs()).toMatch(/process \d+ did not stop within 7 s: killed/);
+  const outage = await mail.outage('docker start after a watcher that had to be killed', () =>
+    container.start(),
+  );
+  await outage.over();
+  await mail.expectEachOnce();
+});
+
+test('docker stop while a start hangs, is refused, or has only just begun', async () => {
+  await using server = await startDovecot({ users: { ann: 'a' } });
+  const options = { accounts: [containerAccount(server, 'support', 'ann')], secrets: { ann: 'a' } };
+
+  await using hanging = createContainer(options);
+  await hanging.run();
+  await paralyse(hanging);
+  await expectStopsInTime(hanging, 'a start hangs');
+
+  await using faulty = createContainer(options);
+  faulty.configure({ accounts: 'none' });
+  await faulty.run();
+  await faulty.until('a failed start', async () => (await faulty.logs()).includes('CONFIG_INVALID'));
+  await expectStopsInTime(faulty, 'Monit waits for a start that failed');
+
+  await using young = createContainer(options);
+  await young.run();
+  await young.until('the page to be announced', async () => (await young.logs()).includes("Monit's page"));
+  await expectStopsInTime(young, 'Monit is about to start');
 });
 
 test('docker kill and docker start, with pid files that name a living stranger', async () => {
