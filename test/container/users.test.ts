@@ -109,7 +109,9 @@ test.each(STORAGES)('storage $name: who reads and deletes the documents', async 
 });
 
 test.each([
-  { environment: { PUID: '0' }, says: /WRONG_USER: PUID must not be 0/ },
+  { environment: { PUID: '0' }, says: /WRONG_USER: PUID and PGID must not be 0/ },
+  { environment: { PUID: '1000', PGID: '0' }, says: /WRONG_USER: PUID and PGID must not be 0/ },
+  { environment: { PUID: '99999999999999999999' }, says: /WRONG_USER: PUID and PGID must be numbers/ },
   { environment: { PUID: 'ann' }, says: /WRONG_USER: PUID and PGID must be numbers/ },
   { environment: { PUID: '1000', PGID: '-1' }, says: /WRONG_USER: PUID and PGID must be numbers/ },
 ])('refused: $environment', async ({ environment, says }) => {
