@@ -399,6 +399,9 @@ test.each([
     options: { secrets: { monit_password: null }, environment: { MONIT_PASSWORD: 'before\tafter' } },
   },
   { name: 'another alphabet', options: { secrets: { monit_password: 'beföreafter' } } },
+  // Monit would print it, as it is.
+  { name: 'a long one', options: { secrets: { monit_password: `${'x'.repeat(59)}before` } } },
+  { name: 'a space at its end', options: { secrets: { monit_password: 'before ' } } },
   { name: 'nothing in the file', options: { secrets: { monit_password: '' } } },
   { name: 'a user with a colon', options: { environment: { MONIT_USER: 'before:after' } } },
   { name: 'a user with a quote', options: { environment: { MONIT_USER: 'before"after' } } },
@@ -414,6 +417,13 @@ test.each([
   const logs = await container.logs();
   expect(logs).toMatch(/^mailwatchd: .*(password|MONIT_USER|MONIT_BIND)/m);
   expect(logs).not.toMatch(/before|after/);
+});
+
+test('the longest password is one that Monit takes', async () => {
+  const longest = `${'x'.repeat(58)}before`;
+  await using container = pageOnly({ secrets: { monit_password: longest } });
+  await container.run();
+  await container.until('the page', () => answers(container.page, 'admin', longest).catch(() => null));
 });
 
 test('MONIT_BIND narrows the page; without it every address of the container has it', async () => {
