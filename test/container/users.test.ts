@@ -426,6 +426,25 @@ test('the longest password is one that Monit takes', async () => {
   await container.until('the page', () => answers(container.page, 'admin', longest).catch(() => null));
 });
 
+test('a page that cannot be had is told; the watcher runs', async () => {
+  await using first = pageOnly({});
+  await first.run();
+  await first.until('the page', () => first.page.rows().catch(() => null));
+  const address = new URL(first.page.url).hostname;
+  await using second = pageOnly({ environment: { MONIT_BIND: address } });
+  await second.run();
+  await second.until('the watcher', async () => (await second.logs()).includes(' info started '));
+  expect(await second.logs()).toMatch(/^mailwatchd: Monit will have no page: .*EADDRINUSE.*:2812$/m);
+  expect(await first.logs()).not.toContain('no page');
+});
+
+test('a read-only container without a place for its files ends with what it needs', async () => {
+  expect(await docker('run', '--rm', '--read-only', IMAGE)).toMatchObject({
+    status: 78,
+    stderr: expect.stringMatching(/^mailwatchd: STORAGE_DENIED: \/run .*: mount a tmpfs there$/m),
+  });
+});
+
 test('MONIT_BIND narrows the page; without it every address of the container has it', async () => {
   await using container = pageOnly({});
   await container.run();
