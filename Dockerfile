@@ -67,7 +67,8 @@ EXPOSE 2812
 VOLUME ["/var/spool/mailwatchd", "/var/lib/mailwatchd", "/var/log/mailwatchd"]
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["/etc/init.d/mailwatchd", "status"]
-ENTRYPOINT ["/usr/bin/tini", "--", "/usr/lib/mailwatchd/entrypoint"]
+# Where process 1 is another (--init, --pid host, pods that share pids), what lost its parent is still ours.
+ENTRYPOINT ["/usr/bin/tini", "-s", "--", "/usr/lib/mailwatchd/entrypoint"]
 
 ARG VERSION=unknown
 ARG REVISION=unknown

@@ -69,10 +69,15 @@ describe('its configuration', () => {
   });
 
   test('tini runs the entrypoint, without an argument of the base image', () => {
-    expect(config.Entrypoint).toEqual(['/usr/bin/tini', '--', `${PROGRAM}/entrypoint`]);
+    expect(config.Entrypoint).toEqual(['/usr/bin/tini', '-s', '--', `${PROGRAM}/entrypoint`]);
     expect(config.Cmd ?? null).toBeNull();
     expect(config.User ?? '').toBe('');
     expect(present('/usr/bin/tini', `${PROGRAM}/entrypoint`)).toHaveLength(2);
+  });
+
+  test('where another process is the first one tini looks after orphans all the same, and does not complain', async () => {
+    const { status, stderr } = await docker('run', '--rm', '--init', '--network', 'none', IMAGE, 'schema');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 
   test('signal, port, volumes, health', () => {
