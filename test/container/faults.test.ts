@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   closeSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -171,6 +172,37 @@ test('storage read-only, and writable again', async () => {
   await mend('storage read-only', outage, () => disk.remount('rw'));
   await container.pageSays('support INBOX', { status: /^OK$/, output: /^watched$/ });
   await mail.expectEachOnce();
+});
+
+test('directories below one mount: the page tells of its space, and of that of another after a restart', async () => {
+  await using server = await startDovecot({ users: { ann: 'a' } });
+  await using disk = mountDisk(8);
+  const below = (name: string) => join(disk.path, name);
+  for (const name of ['mail', 'state', 'log of the day']) mkdirSync(below(name));
+  const pair = { storage: { directory: '/srv/data/mail' }, state: { directory: '/srv/data/state' } };
+  await using container = await startContainer({
+    accounts: [containerAccount(server, 'support', 'ann')],
+    secrets: { ann: 'a' },
+    settings: { ...pair, log: { directory: '/srv/data/log of the day' } },
+    state: below('state'),
+    parameters: ['--volume', `${disk.path}:/srv/data`],
+  });
+  const fileSystemOfLogs = async () => (await container.page.details('log'))['Filesystem type'];
+  await container.watching();
+  const three = ['storage', 'state', 'log'];
+  for (const service of three) await container.pageSays(service, { status: /^OK$/ });
+  expect(await fileSystemOfLogs()).toMatch(/^tmpfs/);
+  disk.fill();
+  for (const service of three) await container.pageSays(service, { status: /limit/i });
+
+  disk.empty();
+  container.configure({ log: { directory: '/var/log/mailwatchd' } });
+  expect(await container.exec('/etc/init.d/mailwatchd', 'restart')).toMatchObject({ status: 0 });
+  await container.until('the page to tell of another file system', async () => {
+    const type = await fileSystemOfLogs().catch(() => 'tmpfs');
+    return type !== undefined && !type.startsWith('tmpfs');
+  });
+  for (const service of three) await container.pageSays(service, { status: /^OK$/ });
 });
 
 test('two containers on one state volume: the second waits, and takes over', async () => {
