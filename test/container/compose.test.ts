@@ -117,7 +117,7 @@ const WATCHER = {
   readOnly: true,
   privileged: false,
   memory: 512 * 1024 * 1024,
-  pids: 200,
+  pids: 500,
   temporary: ['/run', '/tmp'],
   privileges: privileges('e3'),
   published: ['127.0.0.1'],

@@ -355,7 +355,7 @@ test.each([
   await using container = await startContainer({
     accounts: users.map((user) => containerAccount(server, user, user, { start: 'new' })),
     secrets: Object.fromEntries(users.map((user) => [user, 'p'])),
-    parameters: ['--memory', '512m', '--pids-limit', '200'],
+    parameters: ['--memory', '512m', '--pids-limit', '500'],
   });
   const folders = users.map((user) => ({ account: user, user, folder: 'INBOX' }));
   await container.watching(NEXT_TRY);
@@ -374,4 +374,28 @@ test.each([
   await mail.flows(folders.at(-1));
   await mail.expectEachOnce();
   expect(await container.inspect('{{.State.OOMKilled}} {{.RestartCount}}')).toBe('false 0');
+});
+
+test('200 mailboxes on the hardened command line: each is looked at, though all are at once', async () => {
+  const folders = Array.from({ length: 8 }, (_, index) => `folder${index}`);
+  const accounts = Array.from({ length: 25 }, (_, index) =>
+    containerAccount({ host: '127.0.0.1', imapPort: 1 }, `account${index}`, 'ann', { folders }),
+  );
+  await using container = await startContainer({
+    accounts,
+    secrets: { ann: 'a' },
+    parameters: ['--memory', '512m', '--pids-limit', '500'],
+  });
+  await container.until(
+    'every mailbox on the page',
+    async () => {
+      const rows = await container.page.rows().catch(() => []);
+      return rows.filter(({ output }) => output.includes('CONNECTION_REFUSED')).length >= 8 * 25;
+    },
+    2 * NEXT_TRY,
+  );
+  const { stdout } = await container.exec(
+    ...['sh', '-c', 'cd /sys/fs/cgroup && cat pids/pids.events 2>/dev/null || cat pids.events'],
+  );
+  expect(stdout.trim()).toMatch(/^max 0$/m);
 });

@@ -18,7 +18,7 @@ const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'KILL', 'SETGID', 'SETUID'] as co
 /** The command line of docs/security.md. */
 const hardened = (capabilities: readonly string[] = CAPABILITIES): string[] => [
   ...['--read-only', '--tmpfs', '/run', '--tmpfs', '/tmp', '--security-opt', 'no-new-privileges'],
-  ...['--pids-limit', '200', '--memory', '512m'],
+  ...['--pids-limit', '500', '--memory', '512m'],
   ...['--cap-drop', 'ALL', ...capabilities.flatMap((capability) => ['--cap-add', capability])],
 ];
 
