@@ -2,12 +2,15 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { expectStagingEmpty } from '../dovecot/ground-truth.ts';
+import { expectListed, expectStagingEmpty } from '../dovecot/ground-truth.ts';
+import type { ListedMessage } from '../dovecot/workplace.ts';
 import { startDovecot } from '../servers/dovecot.ts';
+import { runSeed, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import { dockerOk } from './docker.ts';
 import {
   type Container,
+  CYCLES,
   containerAccount,
   createContainer,
   DAEMON,
@@ -17,6 +20,7 @@ import {
 import { startMailFlow } from './mail-flow.ts';
 
 const RESTARTS = 10;
+const KILLS = 10;
 
 /** `docker stop` kills what has not ended then, ms. */
 const DOCKER_PATIENCE = 10_000;
@@ -224,4 +228,42 @@ test(`docker restart ${RESTARTS} times in a row under delivery`, async () => {
   expect(await container.inspect('{{.State.Status}}')).toBe('running');
   await expectHealthy(container);
   await mail.expectEachOnce();
+});
+
+test(`docker kill ${KILLS} times at random under delivery: each message once, and the ledger agrees`, async () => {
+  await using place = await startWatching();
+  const { container, mail } = place;
+  const seed = runSeed();
+  console.log(`scenario: docker kill at random: MAILWATCHD_TEST_SEED=${seed}`);
+  const random = seededRandom(seed);
+  const stream = mail.stream();
+
+  const moments: Record<string, () => Promise<unknown>> = {
+    'in delivery': () => {
+      const sent = stream.sent() + random.between(1, 60);
+      return until('more mail', () => stream.sent() >= sent, CYCLES, 1);
+    },
+    'while it settles what the last life left': () =>
+      until('the watcher', async () => (await container.processes(DAEMON)).length > 0, CYCLES, 1),
+  };
+  for (let kill = 1; kill <= KILLS; kill++) {
+    const [moment, come] = random.pick(Object.entries(moments));
+    await come();
+    await container.kill();
+    console.log(`scenario: docker kill ${kill} ${moment}: ${stream.sent()} messages sent`);
+    await container.start();
+  }
+  await stream.stop();
+  const consumed = await mail.expectEachOnce();
+
+  await expectHealthy(container);
+  const { stdout } = await container.exec('mailwatchd', 'list', '--json');
+  const listed = stdout.trimEnd().split('\n');
+  expectListed(
+    consumed,
+    listed.map((line) => JSON.parse(line) as ListedMessage),
+    '/var/spool/mailwatchd',
+  );
+  await container.stop();
+  expectStagingEmpty(container.storage);
 });

@@ -28,8 +28,11 @@ export interface MailFlow extends Disposable {
   ): Promise<{ over(within?: number): Promise<number> }>;
   /** Sends one message after another, as many as the container keeps up with, until it is stopped. */
   stream(): { sent(): number; stop(): Promise<void> };
-  /** Waits for the last, and expects that all that is on the server was published, and each once. */
-  expectEachOnce(): Promise<void>;
+  /**
+   * Waits for the last, and expects that all that is on the server was published, and each once. Resolves
+   * with what was.
+   */
+  expectEachOnce(): Promise<Consumed[]>;
 }
 
 /** Consumes from a container's storage at once, as hastily as can be. */
@@ -104,6 +107,7 @@ export function startMailFlow(
         .until('the last message', () => consumer.consumed.length >= truth.length)
         .finally(() => consumer.stop());
       expectEachOnce(consumer, truth, 'uid');
+      return consumer.consumed;
     },
     [Symbol.dispose]: () => consumer.stop(),
   };
