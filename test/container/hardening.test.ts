@@ -7,7 +7,9 @@ import { readDocument } from '../dovecot/documents.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { familyOf } from '../servers/processes.ts';
 import { publishedFiles } from '../servers/published.ts';
-import { type Container, containerAccount, SPACED, startContainer } from './harness.ts';
+import { formsOf } from '../torture/secrets-canaries.ts';
+import { dockerOk, LICENSE, textsIn } from './docker.ts';
+import { type Container, containerAccount, IMAGE, SPACED, startContainer } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
 import { monitPage } from './monit-page.ts';
 
@@ -228,30 +230,51 @@ test('passwords stand nowhere but where they were given', async () => {
       page.html(path.replace(/^\/\//, '/')),
     ),
   );
-  const all = [...Object.values(canaries), ...Object.values(wrong)];
+  const given = { ann: canaries.file, bob: canaries.variable, eve: wrong.file, admin: wrong.page };
+  const forms = Object.entries(given).flatMap(([user, password]) => [
+    ...formsOf(password, user),
+    // RFC 7617, as the page is asked for it.
+    Buffer.from(`${user}:${password}`).toString('base64'),
+  ]);
+  const inspected = JSON.parse(await dockerOk('inspect', container.name, IMAGE));
+  const environment: string[] = inspected[0].Config.Env.splice(0);
   const places = {
     commands: [...commands].join('\n'),
     pages: pages.join('\n'),
     logs: await container.logs(),
+    history: await dockerOk('history', '--no-trunc', '--format', '{{json .}}', IMAGE),
+    inspection: JSON.stringify(inspected),
   };
   expect(commands.size).toBeGreaterThan(5);
   expect(places.pages).toContain('AUTH');
   expect(places.logs).toContain('sales/INBOX');
+  expect(places.history).toContain('tini');
+  expect(places.inspection).toContain('/run/secrets');
   for (const [place, text] of Object.entries(places)) {
-    for (const canary of all) expect(text.includes(canary), `${canary} in ${place}`).toBe(false);
+    for (const form of forms) expect(text.includes(form), `${form} in ${place}`).toBe(false);
   }
 
+  // Variables are shown to everybody who may inspect; what is in files is not.
+  const holding = (variables: string[]) =>
+    variables.filter((each) => forms.some((form) => each.includes(form))).sort();
   const daemon = await processWith(container, 'dist/main.js run');
-  const inDaemon = all.filter((canary) => Object.values(daemon.environment).includes(canary));
-  expect(inDaemon).toEqual([canaries.variable]);
-  const patterns = all.flatMap((canary) => ['-e', canary]);
+  expect(holding(Object.values(daemon.environment))).toEqual([canaries.variable]);
+  expect(holding(environment)).toEqual([
+    `MONIT_PASSWORD=${wrong.page}`,
+    `SALES_PASSWORD=${canaries.variable}`,
+  ]);
+
+  expect(await textsIn('export', container.name, [LICENSE, ...forms])).toEqual([LICENSE]);
+  // What is mounted is in no layer: volumes, secrets, memory.
+  const patterns = forms.flatMap((form) => ['-e', form]);
   const files = await container.exec(
-    ...['grep', '-rlF', ...patterns, '/run/mailwatchd', '/var/lib/mailwatchd', '/var/log/mailwatchd'],
-    ...['/var/spool/mailwatchd', '/tmp', '/etc'],
+    ...['grep', '-rlF', ...patterns, '/run', '/tmp', '/var/lib/mailwatchd', '/var/log/mailwatchd'],
+    '/var/spool/mailwatchd',
   );
   // Monit reads it there.
-  expect(files.stdout.trim()).toBe('/run/mailwatchd/monit-page');
-  const access = await container.exec('stat', '-c', '%a %U', '/run/mailwatchd/monit-page');
+  const monits = '/run/mailwatchd/monit-page';
+  expect(files.stdout.trim().split('\n').sort()).toEqual([monits, '/run/secrets/ann', '/run/secrets/eve']);
+  const access = await container.exec('stat', '-c', '%a %U', monits);
   expect(access.stdout.trim()).toBe('600 root');
   await mail.expectEachOnce();
 });
