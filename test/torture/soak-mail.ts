@@ -25,8 +25,8 @@ const KEPT = 60;
 export interface Post {
   /** Registers a message: it must come, unless `due` is taken from it. */
   expect(to: Folder, raw: Buffer, due: boolean): Entry;
-  /** By APPEND. Where the server does not confirm it, nobody knows whether it is there. */
-  send(to: Folder, raw: Buffer): Promise<void>;
+  /** By APPEND; false where the server does not confirm it: then nobody knows whether it is there. */
+  send(to: Folder, raw: Buffer): Promise<boolean>;
   flag(from: Folder, random: Random): Promise<void>;
   expunge(from: Folder, random: Random): Promise<void>;
   /** To a folder of the same account. */
@@ -116,6 +116,7 @@ export function openPost(server: Dovecot): Post {
       const entry = post.expect(to, raw, false);
       const sent = await withClient(to, (client) => client.command('APPEND ', quote(to.folder), ' ', raw));
       entry.due = sent !== null;
+      return entry.due;
     },
     async flag(from, random) {
       const flags = random.pick(['+FLAGS (\\Seen)', '-FLAGS (\\Seen)', '+FLAGS (\\Flagged $Work)']);

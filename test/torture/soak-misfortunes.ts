@@ -18,19 +18,14 @@ export interface Misfortune {
   strike(world: World, random: Random): unknown;
 }
 
-/** Each lane's misfortunes come one after the other, those of different lanes at the same time. */
-export interface Lane {
-  name: string;
-  misfortunes: Misfortune[];
-}
-
-export function lanesOf(world: World, mortal: boolean): Lane[] {
+/** Those of a list come one after the other, those of different lists at the same time. */
+export function lanesOf(world: World, mortal: boolean): Misfortune[][] {
   return [
-    ...USERS.map((user) => ({ name: `mail of ${user}`, misfortunes: mailOf(user) })),
-    ...world.houses.map((house) => ({ name: house.account, misfortunes: hostility(house) })),
-    { name: 'server', misfortunes: SERVER },
-    { name: 'disk', misfortunes: disk(world) },
-    { name: 'program', misfortunes: mortal ? [...PROGRAM, ...DEATHS] : PROGRAM },
+    ...USERS.map(mailOf),
+    ...world.houses.map(hostility),
+    SERVER,
+    disk(world),
+    mortal ? [...PROGRAM, ...DEATHS] : PROGRAM,
   ];
 }
 
@@ -74,8 +69,8 @@ function mailOf(account: string): Misfortune[] {
       name: `mail for ${account}`,
       weight: 8,
       async strike(world, random) {
-        for (let left = random.between(1, BURST); left > 0; left--)
-          await world.post.send(pick(random), asStored(newMail(world, random)));
+        let left = random.between(1, BURST);
+        while (left > 0 && (await world.post.send(pick(random), asStored(newMail(world, random))))) left -= 1;
       },
     },
     { name: `flags of ${account}`, strike: ({ post }, random) => post.flag(pick(random), random) },

@@ -8,8 +8,8 @@ const PROBE = join(import.meta.dirname, 'soak-probe.ts');
 
 /** A daemon that waits for its disk answers late. */
 const ANSWER_WITHIN = 15_000;
-/** Shorter runs cannot tell growth from getting warm, ms. */
-const VERDICT_AFTER = 30 * 60_000;
+/** Measured for less than a run of half an hour does, growth cannot be told from getting warm, ms. */
+const VERDICT_AFTER = 25 * 60_000;
 /** Until caches are full and every path was taken: a third of the time, and this at least. */
 const WARM_AFTER = 10 * 60_000;
 /** Of each of these spans the least counts: what is in work at a moment is no growth. */
@@ -17,7 +17,7 @@ const SPAN = 2 * 60_000;
 /** The most that memory may grow, bytes an hour. */
 const MOST_GROWTH = 1024 * 1024;
 /** Quiet points of each half, below which a constant cannot be told. */
-const LEAST_QUIET = 3;
+const LEAST_QUIET = 5;
 
 export interface Vitals {
   /** Since the daemon's start, ms. */

@@ -7,7 +7,7 @@ import { createCertificates } from '../servers/certificates.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
 import { openHouse } from './soak-houses.ts';
-import { type Lane, lanesOf, type Misfortune } from './soak-misfortunes.ts';
+import { lanesOf, type Misfortune } from './soak-misfortunes.ts';
 import { describeVitals, judgeVitals, type Vitals } from './soak-vitals.ts';
 import { openWorld, type World } from './soak-world.ts';
 
@@ -33,7 +33,7 @@ export const soak: Attack = {
   run,
 };
 
-async function run({ seed, budget, tell }: AttackOptions): Promise<Report> {
+async function run({ seed, budget, only, tell }: AttackOptions): Promise<Report> {
   const ends = performance.now() + budget;
   using certificates = createCertificates();
   await using stack = new AsyncDisposableStack();
@@ -47,7 +47,9 @@ async function run({ seed, budget, tell }: AttackOptions): Promise<Report> {
   const worlds = [steady, mortal];
   const over = () => worlds.some(({ faults }) => faults.length > 0);
   const runs = await Promise.all(
-    worlds.map((world) => live(world, { seed, ends, over, tell: (line) => tell(`${world.name}: ${line}`) })),
+    worlds.map((world) =>
+      live(world, { seed, ends, only, over, tell: (line) => tell(`${world.name}: ${line}`) }),
+    ),
   );
 
   const faults = worlds.flatMap((world) => world.faults);
@@ -61,6 +63,8 @@ interface Course {
   seed: number;
   /** Monotonic ms. */
   ends: number;
+  /** Names of the misfortunes that happen. */
+  only: RegExp;
   over(): boolean;
   tell(line: string): void;
 }
@@ -74,7 +78,7 @@ async function live(world: World, course: Course): Promise<number> {
   return runs;
 }
 
-async function rounds(world: World, { seed, ends, over, tell }: Course): Promise<number> {
+async function rounds(world: World, { seed, ends, only, over, tell }: Course): Promise<number> {
   await using _measuring = measuring(world);
   let runs = 0;
   for (let round = 1; !over() && (round === 1 || performance.now() + BAD.least + RECOVERY < ends); round++) {
@@ -83,9 +87,10 @@ async function rounds(world: World, { seed, ends, over, tell }: Course): Promise
     const until =
       performance.now() + Math.max(BAD.least, Math.min(random.between(BAD.most / 3, BAD.most), left));
     const counts = await Promise.all(
-      lanesOf(world, world.name === 'mortal').map((lane) =>
-        walk(world, lane, seededRandom(random.between(0, 2 ** 32 - 1)), until, over),
-      ),
+      lanesOf(world, world.name === 'mortal').map((lane) => {
+        const misfortunes = lane.filter(({ name }) => only.test(name));
+        return walk(world, misfortunes, seededRandom(random.between(0, 2 ** 32 - 1)), until, over);
+      }),
     );
     runs += counts.reduce((sum, each) => sum + each, 0);
     const patient = random.fraction() < PATIENT_SHARE && performance.now() + PATIENCE < ends;
@@ -133,7 +138,7 @@ function measuring(world: World): AsyncDisposable {
 /** One misfortune after the other; returns how many there were. */
 async function walk(
   world: World,
-  { misfortunes }: Lane,
+  misfortunes: readonly Misfortune[],
   random: Random,
   until: number,
   over: () => boolean,
@@ -143,7 +148,7 @@ async function walk(
     wait(Math.max(0, Math.min(random.between(least, most), until - performance.now())));
   let count = 0;
   await pass(0, PAUSE.most);
-  while (performance.now() < until && !over()) {
+  while (all.length > 0 && performance.now() < until && !over()) {
     const { name, lasts = LASTS, strike } = random.pick(all);
     world.note(name);
     count += 1;
