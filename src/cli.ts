@@ -47,9 +47,10 @@ export async function runCommandLine(
   }
 }
 
-/** One line, or for a configuration one line a fault. */
+/** One line, or for a configuration one line a fault; what the command line brings in has no line ends of its own. */
 function errorLines(failure: MailwatchdError): string {
-  const [first = '', ...more] = failure.message.split('\n').map((line) => printable(line, MAX_ERROR_LINE));
+  const texts = failure.code === 'CONFIG_INVALID' ? failure.message.split('\n') : [failure.message];
+  const [first = '', ...more] = texts.map((line) => printable(line, MAX_ERROR_LINE));
   return [`mailwatchd: ${failure.code}: ${first}`, ...more].map((line) => `${line}\n`).join('');
 }
 

@@ -153,6 +153,19 @@ test('replay says of each message that it refuses what, where and what to do', a
   expect(err).toMatch(/^mailwatchd: UNKNOWN_MESSAGE: INBOX-1-1: the ledger holds no such message: [^\n]+\n/);
 });
 
+test('what the command line brings in begins no line of its own', async () => {
+  const forged = join(directory, 'x\nforged.yaml');
+  await writeFile(forged, 'accounts: 7\nstorrage: {}\n');
+  const outcomes = await Promise.all([
+    mailwatchd('parse', '--attachments', '/proc/x\nforged', '-'),
+    mailwatchd('check', '--config', forged),
+  ]);
+  for (const { err } of outcomes) {
+    expect(err).toContain('x\\nforged');
+    expect(err).not.toMatch(/^forged/m);
+  }
+});
+
 test('status without a daemon says DOWN and exits 1', async () => {
   expect(await mailwatchd('status', '--config', join(directory, 'good.yaml'))).toEqual({
     status: 1,

@@ -83,7 +83,8 @@ function invalid(file: string, yaml: ParsedYaml, faults: Fault[]): MailwatchdErr
   });
   if (total > lines.length) lines.push(`  and ${total - lines.length} more`);
   return new MailwatchdError('CONFIG_INVALID', {
-    where: file,
+    // Its line ends would look like those between faults.
+    where: printable(file),
     detail: total === 1 ? lines.join('').trim() : [`${total} faults`, ...lines].join('\n'),
   });
 }
