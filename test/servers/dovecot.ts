@@ -253,14 +253,14 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
     },
     cutConnections() {
       const sessions = descendantsOf(master!.pid!).filter(({ command }) => command === 'imap');
-      for (const { pid } of sessions) process.kill(pid, 'SIGKILL');
+      for (const session of sessions) session.signal('SIGKILL');
       return sessions.length;
     },
     freeze() {
       const family = familyOf(master!.pid!);
-      for (const { pid } of family) process.kill(pid, 'SIGSTOP');
+      for (const member of family) member.signal('SIGSTOP');
       return () => {
-        for (const { pid, exists } of family) if (exists()) process.kill(pid, 'SIGCONT');
+        for (const member of family) member.signal('SIGCONT');
       };
     },
     up,

@@ -6,6 +6,8 @@ export interface Process {
   command: string;
   /** Whether it is still there: a pid that was given to another process is not it. */
   exists(): boolean;
+  /** Where it still is there. */
+  signal(signal: NodeJS.Signals): void;
   /** Proportional set size, bytes: shared pages count in parts. 0 where it is gone. */
   pss(): number;
   /** User and system time, seconds. 0 where it is gone. */
@@ -53,6 +55,14 @@ function toProcess(stat: Stat): Process {
     command,
     // A zombie has ended; its parent has not looked yet.
     exists: () => (current()?.state ?? 'Z') !== 'Z',
+    signal(signal) {
+      try {
+        if (current()) process.kill(pid, signal);
+      } catch (error) {
+        // It ended in between.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
+    },
     pss: () =>
       Number(/^Pss:\s+(\d+) kB/m.exec(readOrNull(`/proc/${pid}/smaps_rollup`) ?? '')?.[1] ?? 0) * 1024,
     cpuSeconds: () => (current()?.cpuTicks ?? 0) / TICKS,

@@ -132,7 +132,7 @@ function disk({ spoilStorage }: World): Misfortune[] {
       name: 'log files removed',
       strike({ place }) {
         const directory = join(place.directory, 'log');
-        for (const name of readdirSync(directory)) rmSync(join(directory, name));
+        for (const name of readdirSync(directory)) rmSync(join(directory, name), { force: true });
       },
     },
     {
@@ -164,11 +164,9 @@ const isParser = (pid: number): boolean => {
 function signalParser(world: World, random: Random, signal: NodeJS.Signals): (() => void) | undefined {
   const parsers = descendantsOf(world.daemon()?.pid ?? -1).filter(({ pid }) => isParser(pid));
   if (parsers.length === 0) return;
-  const { pid, exists } = random.pick(parsers);
-  process.kill(pid, signal);
-  return () => {
-    if (exists()) process.kill(pid, 'SIGCONT');
-  };
+  const parser = random.pick(parsers);
+  parser.signal(signal);
+  return () => parser.signal('SIGCONT');
 }
 
 /** Takes over other accounts; afterwards they are as before. */

@@ -1,5 +1,5 @@
 /** One daemon of the soak with all that is around it: its Dovecot, its directories, its consumer; and when all is well again. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Consumed, startConsumer } from '../dovecot/consumer.ts';
@@ -66,6 +66,8 @@ const DEFECT = 70;
 /** So many misfortunes are told with a fault. */
 const HISTORY = 25;
 const MOST_FILLERS = 20;
+const READ_ONLY_WITHIN = 5_000;
+const MOST_STARTS = 3;
 
 export interface World extends AsyncDisposable {
   name: string;
@@ -91,7 +93,7 @@ export interface World extends AsyncDisposable {
   /** The whole of it, as at first. */
   restore(): void;
   /** What is done to it is root's to do. */
-  spoilStorage: Record<'fill' | 'freeze' | 'forbid', () => () => void> | null;
+  spoilStorage: Record<'fill' | 'freeze' | 'forbid', () => Promise<() => void>> | null;
   /** The end: stops, and nothing of any run is left. */
   finish(): Promise<void>;
   /** Waits until every mailbox is well and compares; without `patient` the daemon is asked to try at once. */
@@ -288,7 +290,8 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
       const own = life;
       if (own === null) return;
       own.expected = true;
-      const ready = own.daemon.output().includes(' starting ');
+      const says = (event: string) => own.daemon.output().includes(` ${event} `);
+      const isReady = says('started') || (says('starting') && !own.storageWasBad);
       const stopped = own.daemon.stop();
       await comesTrue(
         () => own.daemon.process.exitCode ?? own.daemon.process.signalCode !== null,
@@ -299,7 +302,7 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
         return world.kill();
       }
       const status = await stopped;
-      if (ready && status !== 0) world.fault('crash', `SIGTERM: exit ${status}`);
+      if (isReady && status !== 0) world.fault('crash', `SIGTERM: exit ${status}`);
       life = null;
     },
     reload(change) {
@@ -315,11 +318,13 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
       : {
           fill: () => during('full', () => fill(storage)),
           freeze: () =>
-            during('read-only', () => {
+            during('read-only', async () => {
               // A consumer there can do nothing either.
               consumer.stop();
               absorb();
-              execFileSync('mount', ['-o', 'remount,ro', storage]);
+              // Impossible while a file is being written.
+              const remount = () => spawnSync('mount', ['-o', 'remount,ro', storage]).status === 0;
+              await comesTrue(remount, READ_ONLY_WITHIN);
               return () => {
                 execFileSync('mount', ['-o', 'remount,rw', storage]);
                 consumer = startConsumer(storage);
@@ -333,8 +338,13 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
         },
     async recover(patient) {
       for (const folder of [...FOLDERS, MOVED]) await post.create(folder);
-      if (life === null) world.start();
-      await world.started();
+      // One that was being started while the storage was bad may still end.
+      for (
+        let tries = 0;
+        tries < MOST_STARTS && world.faults.length === 0 && !(await world.started());
+        tries++
+      )
+        world.start();
       if (!isWhole) world.restore();
       await becomesWell(patient);
       if (world.faults.length > 0) return;
@@ -352,10 +362,10 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 
-  function during(what: string, spoil: () => () => void): () => void {
+  async function during(what: string, spoil: () => (() => void) | Promise<() => void>): Promise<() => void> {
     spoiled.add(what);
     if (life !== null) life.storageWasBad = true;
-    const mend = spoil();
+    const mend = await spoil();
     return () => {
       mend();
       spoiled.delete(what);
