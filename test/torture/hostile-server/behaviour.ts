@@ -25,8 +25,6 @@ export interface Behaviour {
   distrusted?: boolean;
   /** Its mailbox holds a message that is fetched in parts as well. */
   large?: boolean;
-  /** It lets a sync complete before it strikes: the next try need not come later than the last. */
-  syncs?: boolean;
   /** How many connections belong to one attempt; default 1. */
   connectionsPerAttempt?: number;
   /** Under which name the account reaches it; default: its address. */
@@ -146,7 +144,11 @@ export function blackHole(at: (server: ScriptedServer) => string) {
       const listener = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, '-e', program], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
-      await once(listener.stdout, 'data');
+      const ended = once(listener, 'exit').then(() =>
+        Promise.reject(new Error('the black hole did not open')),
+      );
+      await Promise.race([once(listener.stdout, 'data'), ended]);
+      ended.catch(() => undefined);
       listener.kill('SIGSTOP');
       const fillers = [1, 2, 3, 4].map(() => connect(server.port, at(server)).on('error', () => undefined));
       holes.set(server, { listener, fillers });

@@ -98,8 +98,8 @@ function named(
   };
 }
 
-/** The first address that the resolver prefers to all others: nobody listens there at these ports. */
-const DEAD = '127.0.0.1';
+/** The resolver prefers it to those of all servers (RFC 6724 §5, rule 9): nobody listens there. */
+const DEAD = '127.0.0.2';
 
 export function byName(nameServer: NameServer): Behaviour[] {
   const hole = blackHole(() => DEAD);
@@ -126,7 +126,7 @@ export function byName(nameServer: NameServer): Behaviour[] {
       { spoil: hole.spoil, mend: hole.mend },
     ),
     make('every address refuses', { says: ['CONNECTION_REFUSED'] }, () => ({
-      addresses: [DEAD, '127.0.0.2', '127.0.0.3'],
+      addresses: [DEAD, '127.0.0.3', '127.0.0.4'],
     })),
     make(
       'the address of somebody else',

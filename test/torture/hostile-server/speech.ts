@@ -26,8 +26,6 @@ const MOMENTS: [name: string, pattern: RegExp][] = [
   ['IDLE', /^IDLE/],
 ];
 
-const AFTER_SYNC = new Set(['IDLE']);
-
 const goodbyes: Behaviour[] = [
   {
     name: 'BYE as greeting',
@@ -39,7 +37,6 @@ const goodbyes: Behaviour[] = [
   ...MOMENTS.map(([name, pattern]) => ({
     name: `BYE instead of an answer to ${name}`,
     says: ['SERVER_UNAVAILABLE' as const],
-    syncs: AFTER_SYNC.has(name),
     spoil: instead(pattern, ({ session }) => session.end('* BYE overloaded, come back later')),
   })),
   {
@@ -60,13 +57,11 @@ const silences: Behaviour[] = [
   ...MOMENTS.map(([name, pattern]) => ({
     name: `silence instead of an answer to ${name}`,
     says: ['OPERATION_TIMED_OUT' as const],
-    syncs: AFTER_SYNC.has(name),
     spoil: instead(pattern, () => undefined),
   })),
   {
     name: 'half-open in IDLE',
     says: ['OPERATION_TIMED_OUT'],
-    syncs: true,
     spoil: instead(/^DONE/, () => undefined),
   },
   {
@@ -164,7 +159,6 @@ const floods: Behaviour[] = [
   {
     name: 'never-ending stream in IDLE',
     says: ['SERVER_PROTOCOL', 'CONNECTION_LOST', 'OPERATION_TIMED_OUT'],
-    syncs: true,
     spoil: instead('IDLE', ({ session }) => {
       session.send('+ idling');
       session.pour(() => many('* OK still here'));
@@ -174,7 +168,6 @@ const floods: Behaviour[] = [
     name: 'never-ending EXISTS in IDLE, each another',
     says: ['SERVER_PROTOCOL', 'CONNECTION_LOST', 'OPERATION_TIMED_OUT'],
     goesOn: true,
-    syncs: true,
     spoil(server) {
       let next = 0;
       const idle = server.script;
@@ -267,8 +260,8 @@ const SELECT_NUMBERS: [name: string, from: RegExp, to: string, goesOn: boolean][
   ['UIDNEXT above 2^32', /UIDNEXT \d+/, 'UIDNEXT 99999999999999999999', true],
   ['UIDVALIDITY zero', /UIDVALIDITY \d+/, 'UIDVALIDITY 0', false],
   ['UIDVALIDITY negative', /UIDVALIDITY \d+/, 'UIDVALIDITY -1', false],
-  ['UIDVALIDITY above 2^64', /UIDVALIDITY \d+/, 'UIDVALIDITY 99999999999999999999', true],
-  ['UIDVALIDITY of four thousand digits', /UIDVALIDITY \d+/, `UIDVALIDITY ${'7'.repeat(4000)}`, true],
+  ['UIDVALIDITY above 2^64', /UIDVALIDITY \d+/, 'UIDVALIDITY 99999999999999999999', false],
+  ['UIDVALIDITY of four thousand digits', /UIDVALIDITY \d+/, `UIDVALIDITY ${'7'.repeat(4000)}`, false],
   ['UIDVALIDITY that is a path', /UIDVALIDITY \d+/, 'UIDVALIDITY ../../etc', false],
   ['UIDVALIDITY absent', /^\* OK \[UIDVALIDITY.*/, '* OK no validity', false],
 ];
@@ -309,7 +302,7 @@ const numbers: Behaviour[] = [
       ['RFC822.SIZE zero', 'RFC822.SIZE 0'],
       ['RFC822.SIZE of 10^30', `RFC822.SIZE 1${'0'.repeat(30)}`],
       ['RFC822.SIZE absent', ''],
-      ['RFC822.SIZE of 63 MB', 'RFC822.SIZE 66060288'],
+      ['RFC822.SIZE of 7 MB', 'RFC822.SIZE 7340032'],
     ] as const
   ).map(
     ([name, to]): Behaviour => ({
@@ -474,10 +467,7 @@ const tags: Behaviour[] = [
   {
     name: 'answers with wrong tags',
     says: ['OPERATION_TIMED_OUT', 'SERVER_PROTOCOL'],
-    spoil:
-      refuses('SELECT', '').constructor === Object
-        ? () => undefined
-        : rewritten('SELECT', (line) => line.replace(/^[^*]\S*/, 'A999')),
+    spoil: rewritten('SELECT', (line) => line.replace(/^[^*]\S*/, 'A999')),
   },
   {
     name: 'answers with the next tag',

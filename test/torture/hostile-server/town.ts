@@ -15,8 +15,8 @@ import { pem } from './wire.ts';
 
 /** Larger than what is fetched in a range (src/mailbox/ranges.ts), so that it is fetched in parts. */
 const LARGE_BYTES = 5 * 1024 * 1024;
-/** Between two looks at what was published, ms. */
-const LOOK_EVERY = 25;
+/** Between two looks at what was published, ms: each reads the directories of all mailboxes. */
+const LOOK_EVERY = 50;
 const CAPABILITIES = ['IDLE', 'UIDPLUS', 'MOVE', 'ID', 'NAMESPACE'];
 
 /** A mailbox with its server. */
@@ -56,7 +56,7 @@ export interface Town extends AsyncDisposable {
   start(): RunningDaemon;
   /** When a message of a house was published, in monotonic ms. */
   publishedAt(house: House, sha256: string): number | undefined;
-  /** The names of its messages that were not published yet. */
+  /** The names of its messages of which no publishing was seen yet. */
   missing(house: House): string[];
   /** What was published twice, or never sent. */
   tooMuch(house: House): string[];
@@ -80,9 +80,8 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
   const published = new Map<string, Map<string, number[]>>();
   const view = mkdtempSync(join(tmpdir(), 'mailwatchd-names-'));
   const settings = {
-    limits: { operationSeconds: options.operationSeconds, messageBytes: '8mb', connectsPerSecond: 1000 },
-    // Nothing but news and a new connection is to bring what is missing.
-    reconcileEvery: '15m',
+    limits: { operationSeconds: options.operationSeconds, messageBytes: '8mb', connectsPerSecond: 50 },
+    reconcileEvery: '10s',
   };
   const within = nameServer === null ? [] : lookingUpAt(nameServer, view);
   const place = createWorkplace({ accounts, ...settings }, { within });
@@ -185,10 +184,8 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
       return place.start();
     },
     publishedAt: ({ account }, sha256) => published.get(account)!.get(sha256)?.[0],
-    missing({ account, sent }) {
-      look();
-      return [...sent].filter(([sha256]) => !published.get(account)!.has(sha256)).map(([, name]) => name);
-    },
+    missing: ({ account, sent }) =>
+      [...sent].filter(([sha256]) => !published.get(account)!.has(sha256)).map(([, name]) => name),
     tooMuch({ account, sent }) {
       look();
       return [...published.get(account)!].flatMap(([sha256, times]) =>

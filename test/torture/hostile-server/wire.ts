@@ -66,8 +66,6 @@ const connections: Behaviour[] = [
   {
     name: 'resets in IDLE',
     says: lost,
-    goesOn: true,
-    syncs: true,
     spoil: instead('IDLE', ({ session }) => session.reset()),
   },
 ];
@@ -113,6 +111,8 @@ const certificateFaults: [
   ],
 ];
 
+const renegotiating = new WeakSet<TLSSocket>();
+
 const tls: Behaviour[] = [
   ...(['tls', 'starttls'] as const).flatMap((security) => [
     ...certificateFaults.map(
@@ -151,14 +151,16 @@ const tls: Behaviour[] = [
       security,
       says: [...lost, 'TLS_FAILED', 'OPERATION_TIMED_OUT', 'SERVER_PROTOCOL'],
       goesOn: true,
-      syncs: true,
       spoil(server, { certificates }) {
         server.certificate = { ...pem(certificates.valid), maxVersion: 'TLSv1.2' };
+        const again = (socket: TLSSocket): void => {
+          if (!socket.destroyed) socket.renegotiate({}, () => void setTimeout(again, 1, socket).unref());
+        };
         server.script = ({ session }) => {
-          const again = (socket: TLSSocket) => {
-            if (session.alive() && !socket.renegotiate({}, () => setImmediate(again, socket))) return;
-          };
-          if (session.tls) again(session.tls);
+          if (session.tls !== null && !renegotiating.has(session.tls)) {
+            renegotiating.add(session.tls);
+            again(session.tls);
+          }
           return false;
         };
       },
@@ -198,7 +200,7 @@ const tls: Behaviour[] = [
     distrusted: true,
     spoil: (server) => {
       server.accept = (socket) => {
-        socket.once('data', () => socket.write(Buffer.from('160303ffff02', 'hex')));
+        socket.once('data', () => socket.write(Buffer.from('160303004a0200', 'hex')));
         return true;
       };
     },
@@ -254,7 +256,7 @@ const starttls: Behaviour[] = [
     [
       ['NO', 'NO [UNAVAILABLE] not now', ['STARTTLS_MISSING', 'TLS_FAILED', 'SERVER_UNAVAILABLE']],
       ['BAD', 'BAD what is that', ['STARTTLS_MISSING', 'TLS_FAILED']],
-      ['BYE', 'BYE no', ['SERVER_UNAVAILABLE', 'CONNECTION_LOST']],
+      ['BYE', 'BYE no', ['SERVER_UNAVAILABLE', 'CONNECTION_LOST', 'STARTTLS_MISSING']],
     ] as const
   ).map(
     ([name, words, says]): Behaviour => ({
@@ -278,7 +280,8 @@ const starttls: Behaviour[] = [
   {
     name: 'starttls: promised, and silence after it',
     security: 'starttls',
-    says: ['OPERATION_TIMED_OUT'],
+    // What it says to a handshake is that it is no IMAP.
+    says: ['OPERATION_TIMED_OUT', 'TLS_FAILED'],
     distrusted: true,
     spoil: instead('STARTTLS', ({ tag, session }) => session.send(`${tag} OK begin`)),
   },
