@@ -24,8 +24,11 @@ export interface Blast {
   peaks: { daemon: number; parser: number };
 }
 
-/** As many of them as there is time for, in their order, and one at least. */
+/** As many of them as there is time for, in their order, and one at least where there is one. */
 export async function blast(bombs: readonly Bomb[], ends: number): Promise<Blast> {
+  const peaks = { daemon: 0, parser: 0 };
+  const result: Blast = { runs: 0, faults: [], peaks };
+  if (bombs.length === 0) return result;
   await using server = await startScriptedServer();
   await using place = createWorkplace({
     accounts: [
@@ -34,9 +37,7 @@ export async function blast(bombs: readonly Bomb[], ends: number): Promise<Blast
   });
   place.configure({ storage: { directory: place.storage, path: '{account}/{id}.json' } });
   const daemon = place.start();
-  const peaks = { daemon: 0, parser: 0 };
   const watch = setInterval(() => measure(daemon.pid, peaks), 50);
-  const result: Blast = { runs: 0, faults: [], peaks };
   try {
     for (const bomb of bombs) {
       if ((result.runs > 0 && performance.now() > ends) || result.faults.length > 3) break;

@@ -40,6 +40,8 @@ interface Case {
   /** Names it to whoever repeats it. */
   name: string;
   raw: Buffer;
+  /** The case behind it is compared with it. */
+  isCompared?: boolean;
   /** Faults of the document beside those that none may have; `before` is that of the case before. */
   demands(document: MessageDocument, before: Answer): string[];
 }
@@ -65,7 +67,7 @@ export const hostileMail: Attack = {
 };
 
 async function attack(options: AttackOptions, directory: string): Promise<Report> {
-  const { seed, budget, thorough, tell } = options;
+  const { seed, budget, thorough, only, tell } = options;
   const begun = performance.now();
   const until = (part: number) => (thorough ? Number.POSITIVE_INFINITY : begun + part * budget);
   const report: Report = { runs: 0, faults: [] };
@@ -78,13 +80,16 @@ async function attack(options: AttackOptions, directory: string): Promise<Report
   await manyMessages(options, directory, until(0.5), add);
   tell(`${report.runs} messages`);
 
-  const limits = await exhaust(seed, until(0.7));
+  const limits = await exhaust(seed, until(0.7), only);
   tell(`${limits.runs} parsers that never end, or take what there is`);
   add(limits);
 
   const random = seededRandom(seed);
   const bombs = [...BOMBS.slice(0, THOSE_OF_THE_ISSUE), ...shuffled(random, BOMBS.slice(THOSE_OF_THE_ISSUE))];
-  const blown = await blast(bombs, until(1));
+  const blown = await blast(
+    bombs.filter(({ name }) => only.test(name)),
+    until(1),
+  );
   tell(
     `${blown.runs} of ${bombs.length} monsters: daemon at most ${blown.peaks.daemon} MiB, parsers ${blown.peaks.parser} MiB`,
   );
@@ -93,7 +98,7 @@ async function attack(options: AttackOptions, directory: string): Promise<Report
 }
 
 async function manyMessages(
-  { seed, thorough }: AttackOptions,
+  { seed, thorough, only }: AttackOptions,
   directory: string,
   ends: number,
   add: (report: Report) => void,
@@ -102,14 +107,19 @@ async function manyMessages(
     .map(({ raw }) => raw)
     .filter(({ length }) => length <= LARGEST_SEED);
   const material: Material = { seed, words: hostileWords(seed), seeds };
-  let runs = 0;
+  let number = 0;
   let found = 0;
-  const goesOn = () => runs < LEAST_CASES || (thorough ? runs < THOROUGH_CASES : performance.now() < ends);
+  const goesOn = () =>
+    number < LEAST_CASES || (thorough ? number < THOROUGH_CASES : performance.now() < ends);
   while (found < MOST_FAULTS && goesOn()) {
-    const cases = Array.from({ length: BATCH }, (_, index) => makeCase(material, runs + index));
+    const all = Array.from({ length: BATCH }, (_, index) => makeCase(material, number + index));
+    number += BATCH;
+    // What a case is compared with goes with it.
+    const wanted = (one: Case | undefined) => one !== undefined && only.test(one.name);
+    const cases = all.filter((one, index) => wanted(one) || (one.isCompared && wanted(all[index + 1])));
+    if (cases.length === 0) continue;
     const faults = await attempt(cases, directory);
-    add({ runs: BATCH, faults });
-    runs += BATCH;
+    add({ runs: cases.length, faults });
     found += faults.length;
   }
 }
@@ -138,7 +148,7 @@ function cutCase({ seed, seeds }: Material, number: number): Case {
     const raw = seeds[at]!;
     if (length < raw.length)
       return {
-        name: `cut (message ${at} after ${length} bytes)`,
+        name: `cut ${number} (message ${at} after ${length} bytes)`,
         raw: raw.subarray(0, length),
         demands: () => [],
       };
@@ -149,7 +159,7 @@ function cutCase({ seed, seeds }: Material, number: number): Case {
 const whole = ({ seed, seeds }: Material, number: number): Buffer => seededRandom(seed + number).pick(seeds);
 
 function wholeCase(material: Material, number: number): Case {
-  return { name: `whole ${number}`, raw: whole(material, number), demands: () => [] };
+  return { name: `whole ${number}`, raw: whole(material, number), isCompared: true, demands: () => [] };
 }
 
 /** The message of the case before, with a part more. */

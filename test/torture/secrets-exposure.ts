@@ -1,12 +1,12 @@
 /** Runs of the program with a canary as password: what they print, write and show of themselves holds it nowhere. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { accountOn, createWorkplace, PROGRAM, type Workplace } from '../dovecot/workplace.ts';
 import { familyOf } from '../servers/processes.ts';
-import type { Random } from '../servers/random.ts';
+import { type Random, shuffled } from '../servers/random.ts';
 import { type Command, type ScriptedServer, startScriptedServer } from '../servers/scripted.ts';
 import { until } from '../servers/until.ts';
 import type { Fault } from './attack.ts';
@@ -56,37 +56,50 @@ const CAPABILITIES = [
 
 const SOURCES = ['plain', 'file', 'env', 'command'] as const;
 
-/** The n-th echo, on a server of some kind, with a password configured in some way: the daemon and its commands. */
+/** What a command of ours is told that prints a secret: it shows first what everybody can see of it. */
+const SHOWS_ITSELF = 'cat /proc/$$/environ /proc/$$/cmdline >> "$1"; cat "$2"';
+
+/**
+ * The n-th echo, on a server of some kind, with passwords configured in two ways: the daemon and its commands.
+ * What each account's secret is found in beside its own source is a fault.
+ */
 export async function exposure(random: Random, number: number): Promise<Fault[]> {
-  const canary = random.pick(SHAPES).replaceAll('$', `canary${random.bytes(5).toString('hex')}`);
-  const kind = random.pick(SOURCES);
-  await using server = await startScriptedServer({
-    password: canary,
-    capabilities: random.pick(CAPABILITIES),
-  });
+  const [canary, other] = [makeCanary(random), makeCanary(random)];
+  const password = random.pick(SHAPES).replaceAll('$', canary);
+  const [kind, otherKind] = shuffled(random, SOURCES) as [Source, Source];
+  await using server = await startScriptedServer({ password, capabilities: random.pick(CAPABILITIES) });
   const echo = number % ECHOES.length;
   ECHOES[echo]?.(server);
   await using place = createWorkplace({ accounts: [] });
-  const account = accountOn({ host: '127.0.0.1', imapPort: server.port }, 'a', 'ann@example.org', canary, {
-    password: sourceOf(kind, canary, place.directory),
-  });
+  const at = { host: '127.0.0.1', imapPort: server.port };
+  const environment: Record<string, string> = {};
+  const from = (source: Source, name: string, value: string) => {
+    if (source === 'env') environment[name] = value;
+    return sourceOf(source, name, value, place.directory);
+  };
   const format = random.pick(['text', 'json']);
-  const log = { directory: join(place.directory, 'log'), console: true, level: 'debug', format };
-  place.configure({ log, accounts: [account] });
+  place.configure({
+    log: { directory: join(place.directory, 'log'), console: true, level: 'debug', format },
+    accounts: [
+      accountOn(at, 'a', 'ann@example.org', '', { password: from(kind, 'CANARY_A', password) }),
+      // The server refuses this one.
+      accountOn(at, 'b', 'ann@example.org', '', { password: from(otherKind, 'CANARY_B', other) }),
+    ],
+  });
   server.deliver('INBOX', 'Subject: ordinary\r\n\r\nHello\r\n');
 
-  const where = `${JSON.stringify(canary)} by ${kind}, echo ${echo}, ${format}, ${server.capabilities.join(' ')}`;
+  const where = `${JSON.stringify(password)} by ${kind}, ${other} by ${otherKind}, echo ${echo}, ${format}, ${server.capabilities.join(' ')}`;
   const faults: Fault[] = [];
   const look = (what: string, seen: string | Buffer) => {
-    for (const form of formsOf(canary)) {
-      const at = seen.indexOf(form);
-      if (at < 0) continue;
-      const near = seen.toString('latin1').slice(Math.max(0, at - 100), at + 200);
-      faults.push({ kind: 'other', where, what: `the password is in ${what}: ${JSON.stringify(near)}` });
+    const bytes = Buffer.from(seen);
+    for (const form of [...formsOf(canary), ...formsOf(other)]) {
+      const found = bytes.indexOf(form);
+      if (found < 0) continue;
+      const near = bytes.toString('latin1', Math.max(0, found - 100), found + 200);
+      faults.push({ kind: 'other', where, what: `a password is in ${what}: ${JSON.stringify(near)}` });
       return;
     }
   };
-  const environment = kind === 'env' ? { CANARY: canary } : {};
   const program = (...parameters: string[]) => runProgram(place, parameters, environment);
   for (const command of ['check', 'plan', 'once', 'describe']) look(command, await program(command));
 
@@ -97,35 +110,50 @@ export async function exposure(random: Random, number: number): Promise<Fault[]>
       said += chunk.toString();
     });
   try {
-    await until(
-      'the daemon to have tried',
-      () => server.commands.filter((line) => /^(LOGIN|AUTH)/.test(line)).length > 3,
-    );
-    await until('its status', () => statusIsTold(place), 20_000);
+    await until('the daemon to have tried', () => hasTried(place, daemon.pid!));
     for (const { pid, command } of familyOf(daemon.pid!)) {
       look(`the command line of ${command}`, shown(pid, 'cmdline'));
       // Where it comes from a variable, the daemon has that.
-      if (kind !== 'env' || pid !== daemon.pid) look(`the environment of ${command}`, shown(pid, 'environ'));
+      if (pid !== daemon.pid) look(`the environment of ${command}`, shown(pid, 'environ'));
     }
-    for (const parameters of [['status'], ['status', '--json'], ['status', '--check'], ['list', '--json']])
+    if (Object.keys(environment).length === 0)
+      look('the environment of the daemon', shown(daemon.pid!, 'environ'));
+    for (const parameters of [
+      ['status'],
+      ['status', '--json'],
+      ['status', '--check'],
+      ['list', '--json'],
+      ['replay', 'INBOX-1700000000-1'],
+    ])
       look(parameters.join(' '), await program(...parameters));
+    // The ledger's journal is gone at the end.
+    for (const file of filesOf(place)) look(file, read(file));
   } finally {
     const ended = once(daemon, 'close');
     daemon.kill('SIGTERM');
     await ended;
   }
   look('what the daemon said', said);
-  for (const file of filesOf(place)) look(file, readFileSync(file));
+  for (const file of filesOf(place)) look(file, read(file));
   return faults;
 }
 
-function sourceOf(kind: (typeof SOURCES)[number], canary: string, directory: string): unknown {
-  const file = join(directory, 'secret');
-  if (kind === 'plain') return canary;
-  if (kind === 'env') return { env: 'CANARY' };
-  writeFileSync(file, `${canary}\n`, { mode: 0o600 });
-  return kind === 'file' ? { file } : { command: ['/bin/cat', file] };
+type Source = (typeof SOURCES)[number];
+
+/** Of letters and digits: no escaping changes it. */
+const makeCanary = (random: Random): string => `canary${random.bytes(5).toString('hex')}`;
+
+function sourceOf(source: Source, name: string, value: string, directory: string): unknown {
+  if (source === 'plain') return value;
+  if (source === 'env') return { env: name };
+  const file = join(directory, `${name}${SECRET}`);
+  writeFileSync(file, `${value}\n`, { mode: 0o600 });
+  if (source === 'file') return { file };
+  return { command: ['/bin/sh', '-c', SHOWS_ITSELF, 'sh', join(directory, 'command'), file] };
 }
+
+/** Ending of the files that hold a password by order. */
+const SECRET = '.secret';
 
 function startProgram(place: Workplace, parameters: string[], environment: Record<string, string>) {
   return spawn(
@@ -146,8 +174,18 @@ async function runProgram(
   return output + errors;
 }
 
-const statusIsTold = (place: Workplace): boolean =>
-  (place.mailboxes() ?? []).some(({ state }) => state !== 'connecting');
+/** Each mailbox has had its first outcome. */
+function hasTried(place: Workplace, pid: number): boolean {
+  const file = join(place.state, 'status.json');
+  if (!existsSync(file)) return false;
+  const status = JSON.parse(readFileSync(file, 'utf8')) as {
+    pid: number;
+    mailboxes: { state: string; reason: string | null }[];
+  };
+  // Until then it is that of an earlier process.
+  if (status.pid !== pid || status.mailboxes.length !== 2) return false;
+  return status.mailboxes.every(({ state, reason }) => state === 'idle' || reason !== null);
+}
 
 /** Empty where it is gone. */
 function shown(pid: number, what: 'cmdline' | 'environ'): string {
@@ -158,12 +196,22 @@ function shown(pid: number, what: 'cmdline' | 'environ'): string {
   }
 }
 
-/** All that lies in the workplace but what holds the password by order. */
+/** All that lies in the workplace but what holds a password by order. */
 function filesOf(place: Workplace): string[] {
-  const ordered = [place.configuration, join(place.directory, 'secret')];
-  return readdirSync(place.directory, { recursive: true, encoding: 'utf8' })
-    .map((name) => join(place.directory, name))
-    .filter((file) => statSync(file).isFile() && !ordered.includes(file));
+  return readdirSync(place.directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((file) => file !== place.configuration && !file.endsWith(SECRET));
+}
+
+/** Empty where it has gone meanwhile. */
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    throw error;
+  }
 }
 
 /** Configurations that are wrong: `check` says so without the password. */

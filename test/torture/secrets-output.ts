@@ -89,7 +89,11 @@ const TROUBLES: Trouble[] = [
 /** What no line may hold: controls, what turns or hides text, line ends that JSON knows not. */
 const RAW = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 const FORGED_EVENT = new RegExp(`^\\S+ error ${FORGED}`);
-const LOG_LINE = /^\d{4}-\d\d-\d\dT[\d:.]+Z (?:error|warn|info|debug) [a-z_]+(?: |$)/;
+/** A whole one: what comes from outside stands in quotes, and does not end them. */
+const LOG_LINE =
+  /^\d{4}-\d\d-\d\dT[\d:.]+Z (?:error|warn|info|debug) [a-z_]+(?: [\w.]+=(?:[^\s"\\]*|"(?:[^"\\]|\\.)*"))*$/;
+/** Of the file for checks: a line a mailbox, nobody else's tabs. */
+const MAILBOX_LINE = /^[^\t]+\t(?:ok|failing)\t[^\t]*$/;
 
 export const OUTPUT_CASES = TROUBLES.length;
 
@@ -129,7 +133,8 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
 
   for (const command of ['check', 'plan'])
     look(`${command} on a terminal`, await onTerminal(place, [command]));
-  look('check', await piped(place, ['check']));
+  for (const parameters of [['check'], ['once'], random.pick(WRONG)])
+    look(parameters.join(' '), await piped(place, parameters));
   const daemon = spawn('setpriv', ['--pdeathsig', 'KILL', ...programOf(place, ['run'])], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -149,7 +154,7 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
       ['status', '--check', '--json'],
       ['list'],
       ['list', '--json'],
-      ['parse', file],
+      ['parse', file, `/nonexistent/${LINES}`],
     ])
       look(`${parameters.join(' ')} on a terminal`, await onTerminal(place, parameters));
   } finally {
@@ -159,9 +164,30 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
   look('what the daemon said', await said, true);
   for (const name of readdirSync(join(place.directory, 'log')).filter((one) => one.endsWith('.log')))
     look('the log', readFileSync(join(place.directory, 'log', name), 'utf8'), true);
-  look('mailboxes', readFileSync(join(place.state, 'mailboxes'), 'utf8').replaceAll('\t', ' '));
+  const mailboxes = readFileSync(join(place.state, 'mailboxes'), 'utf8');
+  look('mailboxes', mailboxes.replaceAll('\t', ' '));
+  if (
+    !/\n$/.test(mailboxes) ||
+    !mailboxes
+      .slice(0, -1)
+      .split('\n')
+      .every((line) => MAILBOX_LINE.test(line))
+  )
+    faults.push({ kind: 'other', where: trouble, what: `mailboxes: ${JSON.stringify(mailboxes)}` });
   return faults;
 }
+
+/** Told back in errors. */
+const WRONG = [
+  ['list', '--account', LINES],
+  ['list', '--state', LINES],
+  ['replay', LINES],
+  ['adopt', `a/${LINES}`, '--skip', '--yes'],
+  ['parse', '--attachments', `/proc/${LINES}`, '-'],
+  ['check', '--config', `/nonexistent/${LINES}`],
+  [LINES],
+  [`--${LINES}`],
+];
 
 function isEvent(line: string, format: string): boolean {
   if (line === '') return true;

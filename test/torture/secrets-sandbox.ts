@@ -16,7 +16,7 @@ import { accountOn, createWorkplace } from '../dovecot/workplace.ts';
 import { descendantsOf } from '../servers/processes.ts';
 import { startScriptedServer } from '../servers/scripted.ts';
 import { until } from '../servers/until.ts';
-import type { Fault } from './attack.ts';
+import type { Fault, Report } from './attack.ts';
 import { formsOf } from './secrets-canaries.ts';
 import { takeOver } from './taken-over.ts';
 
@@ -32,13 +32,11 @@ const REFUSALS = [
   ...['ERR_ACCESS_DENIED', 'ERR_DLOPEN_DISABLED', 'ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED', 'ERR_NO_SQLITE'],
 ];
 
-export interface Intrusion {
-  runs: number;
-  faults: Fault[];
-}
+/** Its name among the cases. */
+export const INTRUSION = 'a parser taken over';
 
 /** `canary` is the password of the daemon whose parser is taken over. */
-export async function intrude(canary: string): Promise<Intrusion> {
+export async function intrude(canary: string): Promise<Report> {
   await using server = await startScriptedServer({ password: canary });
   await using place = createWorkplace({
     accounts: [accountOn({ host: '127.0.0.1', imapPort: server.port }, 'a', 'ann@example.org', canary)],
@@ -69,7 +67,7 @@ export async function intrude(canary: string): Promise<Intrusion> {
     server.deliver('INBOX', `X-Intruder: all ${JSON.stringify(orders)}\r\n\r\nbody\r\n`);
     const outcome = await outcomeIn(place.storage, daemon);
     for (const [name, result] of Object.entries(outcome.denied))
-      if (!REFUSALS.includes(result)) add('a parser taken over', `could ${name} (${result})`);
+      if (!REFUSALS.includes(result)) add(INTRUSION, `could ${name} (${result})`);
     for (const [name, result] of Object.entries(outcome.allowed))
       if (result !== 'allowed') add('the attack itself', `could not ${name}: ${result}`);
     if (outcome.environment.length > 0) add('environment', outcome.environment.join(' '));
@@ -82,7 +80,7 @@ export async function intrude(canary: string): Promise<Intrusion> {
     server.deliver('INBOX', `X-Intruder: trace ${JSON.stringify(orders)}\r\n\r\nbody\r\n`);
     await until('the second message', () => handled(place.storage, 2), 120_000);
     const traces = readdirSync(join(place.directory, 'traces'));
-    if (traces.length > 0) add('a parser taken over', `executed, or had V8 write: ${traces.join(' ')}`);
+    if (traces.length > 0) add(INTRUSION, `executed, or had V8 write: ${traces.join(' ')}`);
     if (/debugger|inspector/i.test(said)) add('SIGUSR1', `opened the debugger: ${said}`);
     return { runs: Object.keys(outcome.denied).length + 4, faults };
   } catch (error) {

@@ -1,37 +1,51 @@
 /** Attack `secrets`: from inside of a parser, through every way of configuring, and by what servers and mail say. */
 import { type Random, seededRandom } from '../servers/random.ts';
-import type { Attack, Fault } from './attack.ts';
+import type { Attack, Fault, Report } from './attack.ts';
 import { faultyConfigurations } from './secrets-configurations.ts';
 import { exposure, faultyExposure } from './secrets-exposure.ts';
 import { demandScript, OUTPUT_CASES, output } from './secrets-output.ts';
-import { intrude } from './secrets-sandbox.ts';
+import { INTRUSION, intrude } from './secrets-sandbox.ts';
 
 /** A round is so many faulty configurations, one way of configuring and one hostile server. */
 const CONFIGURATIONS = 12;
 /** Each hostile server with both formats of the log and both folders, more or less. */
 const THOROUGH_ROUNDS = 4 * OUTPUT_CASES;
 const MOST_FAULTS = 10;
+/** Rounds are numbered from one below this. Their numbers tell which server they meet. */
+const FURTHEST = 1000;
 
 export const secrets: Attack = {
   name: 'secrets',
   description: 'passwords in parsers, logs, errors and files; what reaches the terminal',
-  async run({ seed, budget, thorough, tell }) {
+  async run({ seed, budget, thorough, only, tell }) {
     demandScript();
-    const ends = performance.now() + budget;
+    const begun = performance.now();
     const random = seededRandom(seed);
-    const { runs, faults } = await intrude(`canary-${random.bytes(8).toString('hex')}`);
-    tell(`${runs} attempts from inside of a parser`);
+    const report: Report = { runs: 0, faults: [] };
+    const add = ({ runs, faults }: Report) => {
+      report.runs += runs;
+      if (faults.length > 0 && report.faults.length === 0)
+        tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s`);
+      report.faults.push(...faults);
+    };
+    if (only.test(INTRUSION)) add(await intrude(`canary-${random.bytes(8).toString('hex')}`));
+    tell(`${report.runs} attempts from inside of a parser`);
+    const first = seed % FURTHEST;
+    const isOver = (rounds: number) =>
+      report.faults.length >= MOST_FAULTS ||
+      (thorough ? rounds >= THOROUGH_ROUNDS : rounds > 0 && performance.now() - begun > budget);
     let rounds = 0;
-    const first = random.between(0, 1000);
-    const goesOn = () => (thorough ? rounds < THOROUGH_ROUNDS : rounds === 0 || performance.now() < ends);
-    while (goesOn() && faults.length < MOST_FAULTS) {
-      faults.push(...(await round(seed, first + rounds)));
+    for (let number = first; number < first + FURTHEST && !isOver(rounds); number++) {
+      if (!only.test(nameOf(number))) continue;
+      add({ runs: CONFIGURATIONS + 2, faults: await round(seed, number) });
       rounds += 1;
     }
     tell(`${rounds * CONFIGURATIONS} faulty configurations, ${rounds} right ones, ${rounds} hostile servers`);
-    return { runs: runs + rounds * (CONFIGURATIONS + 2), faults };
+    return report;
   },
 };
+
+const nameOf = (number: number): string => `round ${number}`;
 
 /** The same for a seed and a number, whatever came before it. */
 async function round(seed: number, number: number): Promise<Fault[]> {
@@ -43,7 +57,7 @@ async function round(seed: number, number: number): Promise<Fault[]> {
     ...(await exposure(random, number)),
     ...(await output(random, number)),
   ];
-  return faults.map((fault) => ({ ...fault, where: `round ${number}: ${fault.where}` }));
+  return faults.map((fault) => ({ ...fault, where: `${nameOf(number)}: ${fault.where}` }));
 }
 
 /** A word, a number, or some words: YAML reads each as something else. */
