@@ -104,9 +104,20 @@ async function eachPart(
     if (received > session.limits.messageBytes) return 'too-large';
     await take(part);
     if (part.length > PART_BYTES) return 'complete';
+    if (part.length === 0 && received < size) return (await isThere(session, uid)) ? 'complete' : 'missing';
     // A short part ends the message, unless the server cuts parts shorter than it was asked for.
     if (part.length === 0 || (part.length < PART_BYTES && received >= size)) return 'complete';
   }
+}
+
+/**
+ * Where nothing follows, RFC822.SIZE was wrong, or the message was expunged since its first part: Dovecot
+ * answers NIL then, as others do past a message's end.
+ */
+async function isThere({ connection }: Session, uid: number): Promise<boolean> {
+  // Of an expunge a server may only tell here (RFC 3501 §6.1.2).
+  await connection.noop();
+  return (await connection.existing([uid])).length > 0;
 }
 
 async function writeAll(file: FileHandle, part: Buffer): Promise<void> {

@@ -187,6 +187,40 @@ test('a server that cuts parts shorter than asked does not make us publish half 
   expect(intake.published.map(({ size }) => size)).toEqual([big.length]);
 });
 
+test('a message that is expunged between two of its parts is not published as far as it came', async () => {
+  await using harness = await createHarness();
+  const { server, intake, ledger } = harness;
+  server.deliver('INBOX', `${mail('big')}${'x'.repeat(5 * MIB)}`);
+  server.deliver('INBOX', mail('after'));
+  server.script = (command) => {
+    if (!asksBody(command) || !command.rest.includes(`<${2 * MIB}.`)) return false;
+    server.expunge('INBOX', 1);
+    // As Dovecot 2.3 does.
+    command.session.send(
+      `* 1 FETCH (UID 1 BODY[]<${2 * MIB}> NIL)`,
+      '* 1 EXPUNGE',
+      `${command.tag} OK [EXPUNGEISSUED] Some messages were already expunged`,
+    );
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ uid }) => uid)).toEqual([2]);
+  expect(readdirSync(dirname(intake.downloadPath(ledger.epochs[0]!, 1)))).toEqual([]);
+});
+
+test('a message that ends before the size that it is said to have is published', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const big = `${mail('big')}${'x'.repeat(5 * MIB)}`;
+  const whole = `${big}${'x'.repeat(6 * MIB - big.length)}`;
+  server.deliver('INBOX', big, { size: 8 * MIB });
+  server.deliver('INBOX', whole, { size: 8 * MIB });
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ size }) => size)).toEqual([big.length, whole.length]);
+});
+
 test('rows that nobody asked for, or twice, are dropped', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;
