@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Consumed, startConsumer } from '../dovecot/consumer.ts';
 import { listingFaults } from '../dovecot/differences.ts';
 import {
@@ -292,16 +293,11 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
       own.expected = true;
       const says = (event: string) => own.daemon.output().includes(` ${event} `);
       const isReady = says('started') || (says('starting') && !own.storageWasBad);
-      const stopped = own.daemon.stop();
-      await comesTrue(
-        () => own.daemon.process.exitCode ?? own.daemon.process.signalCode !== null,
-        STOPS_WITHIN,
-      );
-      if (own.daemon.process.exitCode === null && own.daemon.process.signalCode === null) {
+      const status = await Promise.race([own.daemon.stop(), wait(STOPS_WITHIN, 'late', { ref: false })]);
+      if (status === 'late') {
         world.fault('hang', `still there ${STOPS_WITHIN} ms after SIGTERM`);
         return world.kill();
       }
-      const status = await stopped;
       if (isReady && status !== 0) world.fault('crash', `SIGTERM: exit ${status}`);
       life = null;
     },
