@@ -3,7 +3,7 @@ import { closeSync, constants, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { MailwatchdError } from '../errors.ts';
-import { demandDirectory, diskFiles, onStorage } from './files.ts';
+import { demandDirectory, onStorage } from './files.ts';
 
 /** Raised with each change of the schema; a ledger of a newer program is refused. */
 const SCHEMA_VERSION = 1;
@@ -141,9 +141,9 @@ export function openLedger(stateDirectory: string): Ledger {
   demandDirectory(stateDirectory, 'state directory');
   const path = ledgerPath(stateDirectory);
   if (!existsSync(path)) {
-    // It holds Message-IDs and folder names: the owner's alone. SQLite gives -wal and -shm the same mode.
+    // It holds Message-IDs and folder names: the owner's alone. SQLite gives -wal and -shm the same mode,
+    // and syncs the directory with its journal, before the first commit that anything follows from.
     onStorage(path, () => closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600)));
-    onStorage(path, () => diskFiles.syncDirectory(stateDirectory));
   }
   return guarded(path, () => {
     const database = new DatabaseSync(path, { timeout: BUSY_MILLISECONDS });
