@@ -1,6 +1,6 @@
 /** What every document that a test sees must be: whole, valid by the published schema, with its attachments. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 
@@ -40,15 +40,15 @@ export function readDocument(file: string): Document {
   if (!validate(document)) throw new Error(`${file} is not valid: ${JSON.stringify(validate.errors)}`);
   for (const { path, size, sha256 } of document.attachments) {
     if (path === null) continue;
-    const attachment = join(dirname(file), path);
-    const content = readFileSync(attachment);
-    if (content.length !== size || statSync(attachment).size !== size)
-      throw new Error(`${attachment}: wrong size`);
-    if (createHash('sha256').update(content).digest('hex') !== sha256)
-      throw new Error(`${attachment}: wrong hash`);
+    demandBytes(join(dirname(file), path), { size, sha256 });
   }
-  if (document.source !== null && !existsSync(join(dirname(file), document.source))) {
-    throw new Error(`${file}: its source is missing`);
-  }
+  if (document.source !== null) demandBytes(join(dirname(file), document.source), document);
   return document;
+}
+
+/** What a document points to is there, with the bytes that it tells of. */
+function demandBytes(file: string, { size, sha256 }: { size: number; sha256: string }): void {
+  const content = readFileSync(file);
+  if (content.length !== size) throw new Error(`${file}: wrong size`);
+  if (createHash('sha256').update(content).digest('hex') !== sha256) throw new Error(`${file}: wrong hash`);
 }
