@@ -101,8 +101,36 @@ export function recordDisk(initial: Tree, calls: readonly Call[]): Disk {
     const entry = enter(disk, { kind: 'make-directory', path, mode, begin: 0, end: 0 }, [[path, node]]);
     entry.durable = 0;
   }
-  for (const call of [...calls].sort((one, other) => one.end - other.end)) apply(disk, call);
+  const left = calls.toSorted((one, other) => one.end - other.end);
+  for (let first = left[0]; first !== undefined; first = left[0]) {
+    const { end } = first;
+    // Of calls that overlap another may have happened before: without it this one would have failed.
+    const next = left.findIndex((call) => call.begin <= end && isPossible(disk.root, call));
+    const [call] = left.splice(Math.max(0, next), 1) as [Call];
+    apply(disk, call.end <= end ? call : { ...call, end });
+  }
   return disk;
+}
+
+/** Whether it can succeed as things are. */
+function isPossible(root: Directory, call: Call): boolean {
+  const isThere = (path: string) => find(root, path) !== null;
+  switch (call.kind) {
+    case 'open':
+      return isThere(call.path) || (call.create !== null && isThere(dirname(call.path)));
+    case 'make-directory':
+      return !isThere(call.path) && isThere(dirname(call.path));
+    case 'remove': {
+      const node = find(root, call.path);
+      return node !== null && (node.kind === 'file' || node.names.size === 0);
+    }
+    case 'link':
+      return isThere(call.from) && !isThere(call.to) && isThere(dirname(call.to));
+    case 'rename':
+      return isThere(call.from) && isThere(dirname(call.to));
+    default:
+      return true;
+  }
 }
 
 const directory = (made: number): Directory => ({

@@ -1,8 +1,18 @@
 /** Records what lives of the built program do to the disk, system call by system call. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createWorkplace, PROGRAM, type Workplace } from '../../dovecot/workplace.ts';
 import type { ScriptedServer } from '../../servers/scripted.ts';
+import { until } from '../../servers/until.ts';
 import { recordDisk, survivors, type Tree } from './disk.ts';
 import { commanded, configure, type Sent, type Setting, startServer } from './mailbox.ts';
 import { type Call, readCalls, startTraced } from './trace.ts';
@@ -91,12 +101,15 @@ export async function live(
   const daemon = programOn(stage, setting, ['run']);
   const script = resolve(import.meta.dirname, 'consumer.ts');
   // It ends with the daemon, whose child it is.
+  const status = join(stage.place.state, 'status.json');
+  // The last daemon's word is not this one's.
+  rmSync(status, { force: true });
   const both = ['sh', '-c', 'setpriv --pdeathsig KILL "$0" "$1" "$2" & shift 2 && exec "$@"'];
   const beside = [...both, process.execPath, script, stage.place.storage, ...daemon];
   await trace(stage, consumer === null ? daemon : beside, async () => {
     await during();
-    const status = readFileSync(join(stage.place.state, 'status.json'), 'utf8');
-    process.kill((JSON.parse(status) as { pid: number }).pid, 'SIGTERM');
+    await until('the daemon to tell its pid', () => existsSync(status));
+    process.kill((JSON.parse(readFileSync(status, 'utf8')) as { pid: number }).pid, 'SIGTERM');
   });
 }
 
