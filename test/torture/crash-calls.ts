@@ -1,6 +1,5 @@
 /** Which of a program's system calls matter, how much, and what they are called in a report. */
 import { join } from 'node:path';
-import type { Random } from '../servers/random.ts';
 import type { Call } from './strace.ts';
 
 /** Files below the stage's directory, opened for writing, and sockets; stderr and what Node itself reads are nobody's loss. */
@@ -62,20 +61,4 @@ export function injection(
 ): [inject: string, path?: string] {
   const inject = `${call.name}:${how}:when=${on?.nth ?? call.nth}${lasting ? '+' : ''}`;
   return on === null ? [inject] : [inject, join(directory, on.path)];
-}
-
-/** What a run of this length gets to, each for `each` milliseconds: the first ones, where the danger is, and some of the others. */
-export function withinBudget<T>(
-  list: readonly T[],
-  { budget, each, first, random }: { budget: number; each: number; first: number; random: Random },
-): T[] {
-  const count = Math.max(first, Math.floor(budget / each));
-  const drawn = list.slice(first).map((one) => ({ one, by: random.fraction() }));
-  const kept = new Set(
-    drawn
-      .toSorted((a, b) => a.by - b.by)
-      .slice(0, count - first)
-      .map(({ one }) => one),
-  );
-  return list.filter((one, index) => index < first || kept.has(one));
 }

@@ -4,7 +4,8 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
-import { byPath, injection, isOurs, labelOf, type OnPath, rankOf, withinBudget } from './crash-calls.ts';
+import { together, withinBudget } from './budget.ts';
+import { byPath, injection, isOurs, labelOf, type OnPath, rankOf } from './crash-calls.ts';
 import { endFaults, type Finding, type Reference, referenceOf } from './crash-check.ts';
 import { demand, SCENARIOS, type Scenario } from './crash-scenarios.ts';
 import {
@@ -63,6 +64,7 @@ async function attackEach(
   let unreached = 0;
   for (const [index, { scenario, actor }] of places.entries()) {
     const begun = performance.now();
+    if (index > 0 && begun > ends) break;
     const before = report.faults.length;
     const share = begun + (ends - begun) / (places.length - index);
     const name = `${scenario.name}, ${actor}`;
@@ -73,7 +75,8 @@ async function attackEach(
     const cases = casesOf(whole, actor, random).map((at) => ({ scenario, actor, at }));
     let done = 0;
     let killed = 0;
-    await together(cases, share, async (one) => {
+    // Most of a case is waiting.
+    await together(cases, availableParallelism(), share, async (one) => {
       const where = `${name}: ${one.at.label}`;
       const outcome = await lead(server, one, whole.reference);
       done += 1;
@@ -92,16 +95,6 @@ async function attackEach(
 }
 
 const seconds = (since: number): number => Math.round((performance.now() - since) / 1000);
-
-/** As many at a time as there are processors: most of a case is waiting. */
-async function together<T>(cases: T[], until: number, work: (one: T) => Promise<void>): Promise<void> {
-  const left = [...cases];
-  const next = async (): Promise<void> => {
-    for (let one = left.shift(); one !== undefined && performance.now() < until; one = left.shift())
-      await work(one);
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, next));
-}
 
 let folders = 0;
 

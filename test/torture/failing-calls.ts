@@ -4,16 +4,8 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { type Random, seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
 import type { Attack, AttackOptions, Report } from './attack.ts';
-import {
-  byPath,
-  injection,
-  isOurs,
-  isShared,
-  labelOf,
-  type OnPath,
-  rankOf,
-  withinBudget,
-} from './crash-calls.ts';
+import { together, withinBudget } from './budget.ts';
+import { byPath, injection, isOurs, isShared, labelOf, type OnPath, rankOf } from './crash-calls.ts';
 import { endFaults, type Finding } from './crash-check.ts';
 import { letter } from './crash-scenarios.ts';
 import {
@@ -104,9 +96,7 @@ async function attackAll(
     { budget: budgetOf(1 / 3), each: 7_000, first: 2, random },
   );
   // They mostly wait.
-  await together(places, 3, Number.POSITIVE_INFINITY, async (place) =>
-    judge(place.name, await inPlace(server, place)),
-  );
+  await together(places, 3, ends, async (place) => judge(place.name, await inPlace(server, place)));
   if (places.length > 0) tell(`${places.length} places: ${places.map(({ name }) => name).join(', ')}`);
 
   const works = withinBudget(
@@ -115,6 +105,7 @@ async function attackAll(
   );
   for (const [index, { actor, work }] of works.entries()) {
     const begun = performance.now();
+    if (index > 0 && begun > ends) break;
     const before = report.faults.length;
     const name = `${work}, ${actor}`;
     const whole = await lead(server, { actor, work, fault: null });
@@ -136,20 +127,6 @@ async function attackAll(
     );
   }
   return report;
-}
-
-async function together<T>(
-  cases: T[],
-  atATime: number,
-  ends: number,
-  work: (one: T) => Promise<void>,
-): Promise<void> {
-  const left = [...cases];
-  const next = async (): Promise<void> => {
-    for (let one = left.shift(); one !== undefined && performance.now() < ends; one = left.shift())
-      await work(one);
-  };
-  await Promise.all(Array.from({ length: atATime }, next));
 }
 
 interface Outcome {
