@@ -21,6 +21,8 @@ const ROUND = 20;
 
 /** Of a run without end. */
 const THOROUGH_CASES = 100_000;
+/** After so many it is told. */
+const PROGRESS = 10_000;
 /** However little time there is. */
 const LEAST_CASES = 1000;
 /** Messages to mutate; those of MAILWATCHD_TEST_CORPUS come first. */
@@ -73,8 +75,9 @@ async function attack(options: AttackOptions, directory: string): Promise<Report
   const report: Report = { runs: 0, faults: [] };
   const add = ({ runs, faults }: Report) => {
     report.runs += runs;
-    if (faults.length > 0 && report.faults.length === 0)
-      tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s`);
+    const [first] = report.faults.length === 0 ? faults : [];
+    if (first)
+      tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s: ${first.where}`);
     report.faults.push(...faults);
   };
   await manyMessages(options, directory, until(0.5), add);
@@ -98,7 +101,7 @@ async function attack(options: AttackOptions, directory: string): Promise<Report
 }
 
 async function manyMessages(
-  { seed, thorough, only }: AttackOptions,
+  { seed, thorough, only, tell }: AttackOptions,
   directory: string,
   ends: number,
   add: (report: Report) => void,
@@ -109,6 +112,7 @@ async function manyMessages(
   const material: Material = { seed, words: hostileWords(seed), seeds };
   let number = 0;
   let found = 0;
+  let minimised = 0;
   const goesOn = () =>
     number < LEAST_CASES || (thorough ? number < THOROUGH_CASES : performance.now() < ends);
   while (found < MOST_FAULTS && goesOn()) {
@@ -118,9 +122,14 @@ async function manyMessages(
     const wanted = (one: Case | undefined) => one !== undefined && only.test(one.name);
     const cases = all.filter((one, index) => wanted(one) || (one.isCompared && wanted(all[index + 1])));
     if (cases.length === 0) continue;
-    const faults = await attempt(cases, directory);
+    const { faults, wrong } = await attempt(cases, directory);
     add({ runs: cases.length, faults });
     found += faults.length;
+    if (number % PROGRESS === 0) tell(`${number} messages so far`);
+    for (const { one, fault } of wrong.slice(0, Math.max(0, MOST_MINIMISED - minimised))) {
+      fault.where = await minimalCase(one, directory, fault.what);
+      minimised += 1;
+    }
   }
 }
 
@@ -210,18 +219,25 @@ function holdsInOrder(text: string, pieces: readonly string[]): boolean {
   });
 }
 
+interface Attempt {
+  faults: Fault[];
+  /** Of the faults, those that are of one message's document. */
+  wrong: { one: Case; fault: Fault }[];
+}
+
 /** Twice, and in another order: what one message leaves behind must not show in another's document. */
-async function attempt(cases: readonly Case[], directory: string): Promise<Fault[]> {
+async function attempt(cases: readonly Case[], directory: string): Promise<Attempt> {
   const faults: Fault[] = [];
   const add = (kind: Fault['kind'], where: string, what: string) => void faults.push({ kind, where, what });
+  const output = path.join(directory, 'out');
   const first = await parseMessages(
     directory,
     cases.map(({ raw }) => raw),
   );
-  const wrong = cases.flatMap((one, index) => {
+  const wrong = cases.flatMap((one, index): Attempt['wrong'] => {
     const [answer = null, before = null] = [first.answers[index], first.answers[index - 1]];
-    const [what] = faultsOf(one, answer, before, path.join(directory, 'out'));
-    return what === undefined ? [] : [{ one, what }];
+    const [what] = faultsOf(one, answer, before, output);
+    return what === undefined ? [] : [{ one, fault: { kind: 'other', where: one.name, what } }];
   });
   for (const stray of strayFiles(directory, first.answers))
     add('other', 'a call', `left ${JSON.stringify(stray)}`);
@@ -236,9 +252,7 @@ async function attempt(cases: readonly Case[], directory: string): Promise<Fault
     if (second.lines[index] !== first.lines.at(-1 - index))
       add('other', name, 'another document the second time');
   }
-  for (const [index, { one, what }] of wrong.slice(0, MOST_FAULTS).entries())
-    add('other', await describe(one, index < MOST_MINIMISED ? directory : null, what), what);
-  return faults;
+  return { faults: [...wrong.map(({ fault }) => fault), ...faults].slice(0, MOST_FAULTS), wrong };
 }
 
 function faultsOf({ raw, demands }: Case, answer: Answer, before: Answer, output: string): string[] {
@@ -247,18 +261,17 @@ function faultsOf({ raw, demands }: Case, answer: Answer, before: Answer, output
 }
 
 /** Its name, and the least that has a fault of the same beginning, where the fault can be told of any message. */
-async function describe(one: Case, directory: string | null, what: string): Promise<string> {
-  if (directory === null) return one.name;
+async function minimalCase({ name, raw }: Case, directory: string, what: string): Promise<string> {
   const kind = what.slice(0, 12);
   const fails: Fails = async (candidates) => {
     const { answers } = await parseMessages(directory, candidates);
     return candidates.map(
-      (raw, index) =>
-        documentFaults(raw, answers[index] ?? null, path.join(directory, 'out'))[0]?.startsWith(kind) ??
+      (candidate, index) =>
+        documentFaults(candidate, answers[index] ?? null, path.join(directory, 'out'))[0]?.startsWith(kind) ??
         false,
     );
   };
-  const [again] = await fails([one.raw]);
-  const least = again ? await minimise(one.raw, fails) : one.raw;
-  return `${one.name}: ${JSON.stringify(least.toString('latin1')).slice(0, MAX_SHOWN)}`;
+  const [again] = await fails([raw]);
+  const least = again ? await minimise(raw, fails) : raw;
+  return `${name}: ${JSON.stringify(least.toString('latin1')).slice(0, MAX_SHOWN)}`;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { accountOn, createWorkplace, PROGRAM, type Workplace } from '../dovecot/workplace.ts';
 import { familyOf } from '../servers/processes.ts';
-import { type Random, shuffled } from '../servers/random.ts';
+import type { Random } from '../servers/random.ts';
 import { type Command, type ScriptedServer, startScriptedServer } from '../servers/scripted.ts';
 import { until } from '../servers/until.ts';
 import type { Fault } from './attack.ts';
@@ -60,44 +60,50 @@ const SOURCES = ['plain', 'file', 'env', 'command'] as const;
 const SHOWS_ITSELF = 'cat /proc/$$/environ /proc/$$/cmdline >> "$1"; cat "$2"';
 
 /**
- * The n-th echo, on a server of some kind, with passwords configured in two ways: the daemon and its commands.
- * What each account's secret is found in beside its own source is a fault.
+ * The n-th echo, on a server of some kind: the daemon and its commands, with accounts whose passwords come from
+ * each source there is. Whoever finds one elsewhere than there has found a fault.
  */
 export async function exposure(random: Random, number: number): Promise<Fault[]> {
-  const [canary, other] = [makeCanary(random), makeCanary(random)];
-  const password = random.pick(SHAPES).replaceAll('$', canary);
-  const [kind, otherKind] = shuffled(random, SOURCES) as [Source, Source];
-  await using server = await startScriptedServer({ password, capabilities: random.pick(CAPABILITIES) });
+  const secrets = SOURCES.map((source) => {
+    const canary = makeCanary(random);
+    return { source, canary, password: random.pick(SHAPES).replaceAll('$', canary) };
+  });
+  // The server refuses the others.
+  const right = random.pick(secrets);
+  await using server = await startScriptedServer({
+    password: right.password,
+    capabilities: random.pick(CAPABILITIES),
+  });
   const echo = number % ECHOES.length;
   ECHOES[echo]?.(server);
   await using place = createWorkplace({ accounts: [] });
-  const at = { host: '127.0.0.1', imapPort: server.port };
   const environment: Record<string, string> = {};
-  const from = (source: Source, name: string, value: string) => {
-    if (source === 'env') environment[name] = value;
-    return sourceOf(source, name, value, place.directory);
-  };
   const format = random.pick(['text', 'json']);
   place.configure({
     log: { directory: join(place.directory, 'log'), console: true, level: 'debug', format },
-    accounts: [
-      accountOn(at, 'a', 'ann@example.org', '', { password: from(kind, 'CANARY_A', password) }),
-      // The server refuses this one.
-      accountOn(at, 'b', 'ann@example.org', '', { password: from(otherKind, 'CANARY_B', other) }),
-    ],
+    accounts: secrets.map(({ source, password }) =>
+      accountOn({ host: '127.0.0.1', imapPort: server.port }, source, 'ann@example.org', '', {
+        password: configured(source, password, place.directory, environment),
+      }),
+    ),
   });
   server.deliver('INBOX', 'Subject: ordinary\r\n\r\nHello\r\n');
 
-  const where = `${JSON.stringify(password)} by ${kind}, ${other} by ${otherKind}, echo ${echo}, ${format}, ${server.capabilities.join(' ')}`;
   const faults: Fault[] = [];
-  const look = (what: string, seen: string | Buffer) => {
+  const look = (what: string, seen: string | Buffer, allowed?: Source) => {
     const bytes = Buffer.from(seen);
-    for (const form of [...formsOf(canary), ...formsOf(other)]) {
-      const found = bytes.indexOf(form);
-      if (found < 0) continue;
+    for (const { source, canary, password } of secrets) {
+      const found = formsOf(canary)
+        .map((form) => bytes.indexOf(form))
+        .find((at) => at >= 0);
+      if (found === undefined || source === allowed) continue;
       const near = bytes.toString('latin1', Math.max(0, found - 100), found + 200);
-      faults.push({ kind: 'other', where, what: `a password is in ${what}: ${JSON.stringify(near)}` });
-      return;
+      const which = `${JSON.stringify(password)} by ${source}${source === right.source ? '' : ', which is wrong'}`;
+      faults.push({
+        kind: 'other',
+        where: `password ${which}, echo ${echo}, ${format}, ${server.capabilities.join(' ')}`,
+        what: `it is in ${what}: ${JSON.stringify(near)}`,
+      });
     }
   };
   const program = (...parameters: string[]) => runProgram(place, parameters, environment);
@@ -113,11 +119,10 @@ export async function exposure(random: Random, number: number): Promise<Fault[]>
     await until('the daemon to have tried', () => hasTried(place, daemon.pid!));
     for (const { pid, command } of familyOf(daemon.pid!)) {
       look(`the command line of ${command}`, shown(pid, 'cmdline'));
-      // Where it comes from a variable, the daemon has that.
-      if (pid !== daemon.pid) look(`the environment of ${command}`, shown(pid, 'environ'));
+      // It has what it was started with.
+      const own = pid === daemon.pid ? 'env' : undefined;
+      look(`the environment of ${command}`, shown(pid, 'environ'), own);
     }
-    if (Object.keys(environment).length === 0)
-      look('the environment of the daemon', shown(daemon.pid!, 'environ'));
     for (const parameters of [
       ['status'],
       ['status', '--json'],
@@ -143,11 +148,20 @@ type Source = (typeof SOURCES)[number];
 /** Of letters and digits: no escaping changes it. */
 const makeCanary = (random: Random): string => `canary${random.bytes(5).toString('hex')}`;
 
-function sourceOf(source: Source, name: string, value: string, directory: string): unknown {
-  if (source === 'plain') return value;
-  if (source === 'env') return { env: name };
-  const file = join(directory, `${name}${SECRET}`);
-  writeFileSync(file, `${value}\n`, { mode: 0o600 });
+/** Puts it where the source wants it, and gives what the configuration says of that. */
+function configured(
+  source: Source,
+  password: string,
+  directory: string,
+  environment: Record<string, string>,
+): unknown {
+  if (source === 'plain') return password;
+  if (source === 'env') {
+    environment.CANARY = password;
+    return { env: 'CANARY' };
+  }
+  const file = join(directory, `${source}${SECRET}`);
+  writeFileSync(file, `${password}\n`, { mode: 0o600 });
   if (source === 'file') return { file };
   return { command: ['/bin/sh', '-c', SHOWS_ITSELF, 'sh', join(directory, 'command'), file] };
 }
@@ -183,7 +197,7 @@ function hasTried(place: Workplace, pid: number): boolean {
     mailboxes: { state: string; reason: string | null }[];
   };
   // Until then it is that of an earlier process.
-  if (status.pid !== pid || status.mailboxes.length !== 2) return false;
+  if (status.pid !== pid || status.mailboxes.length !== SOURCES.length) return false;
   return status.mailboxes.every(({ state, reason }) => state === 'idle' || reason !== null);
 }
 

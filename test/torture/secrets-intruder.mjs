@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 const attempts = {
   'read the configuration': ({ place }) => fs.readFileSync(`${place}/mailwatchd.yaml`),
   'read a secret': ({ place }) => fs.readFileSync(`${place}/secret`),
+  'read the rest of the package': ({ program }) => fs.readFileSync(`${program}/mailwatchd.yaml`),
   'read it on a way that leads upwards': ({ inside }) => fs.readFileSync(`${inside}/../../../secret`),
   'read it by bytes': ({ place }) => fs.readFileSync(Buffer.from(`${place}/secret`)),
   'read it as a blob': async ({ place }) => (await fs.openAsBlob(`${place}/secret`)).text(),

@@ -24,8 +24,9 @@ export const secrets: Attack = {
     const report: Report = { runs: 0, faults: [] };
     const add = ({ runs, faults }: Report) => {
       report.runs += runs;
-      if (faults.length > 0 && report.faults.length === 0)
-        tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s`);
+      const [first] = report.faults.length === 0 ? faults : [];
+      if (first)
+        tell(`the first finding after ${Math.round((performance.now() - begun) / 1000)} s: ${first.where}`);
       report.faults.push(...faults);
     };
     if (only.test(INTRUSION)) add(await intrude(`canary-${random.bytes(8).toString('hex')}`));
