@@ -41,7 +41,7 @@ const NOBODY = 65534;
 const STORAGE_SIZE = '128m';
 
 const SETTINGS = {
-  limits: { operationSeconds: 5, parseSeconds: 5, messageBytes: '8mb', connectsPerSecond: 50 },
+  limits: { operationSeconds: 5, parseSeconds: 5, connectsPerSecond: 50 },
   reconcileEvery: '20s',
 };
 /** The least that is allowed, so that files are rotated all the time. */
@@ -60,7 +60,7 @@ const NEEDS_HELP = /^(FOLDER_MISSING|AUTH_|STARTTLS_|TLS_|SECRET_|MESSAGE_UNFETC
 /** From when all mailboxes are well to when all that was found is published and listed. */
 const SETTLES_WITHIN = 30_000;
 /** Why a message may be in quarantine: its parser was stopped or killed, or its daemon. */
-const EXPLAINED = /^(PARSE_TIMED_OUT|PARSER_DIED|PARSE_MEMORY|DAEMON_KILLED|MESSAGE_TOO_LARGE)/;
+const EXPLAINED = /^(PARSE_TIMED_OUT|PARSER_DIED|DAEMON_KILLED)/;
 
 /** EXIT.SOFTWARE of src/errors.ts. */
 const DEFECT = 70;
@@ -175,11 +175,15 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
   }
 
   /** Whether it became true in time; a daemon that ended never makes it so. */
-  async function comesTrue(condition: () => unknown, milliseconds: number): Promise<boolean> {
+  async function comesTrue(
+    condition: () => boolean | Promise<boolean>,
+    milliseconds: number,
+  ): Promise<boolean> {
     const end = performance.now() + milliseconds;
     const done = await until(
       'it',
-      () => (world.faults.length > 0 || performance.now() > end ? 'no' : condition() ? 'yes' : null),
+      async () =>
+        world.faults.length > 0 || performance.now() > end ? 'no' : (await condition()) ? 'yes' : null,
       2 * milliseconds,
       200,
     );
@@ -199,13 +203,15 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
   }
 
   async function becomesWell(patient: boolean): Promise<void> {
-    const well = () => ill()?.length === 0;
+    const well = async () => {
+      await decide();
+      return ill()?.length === 0;
+    };
     await comesTrue(() => ill() !== null, STARTS_WITHIN);
     if (patient && (await comesTrue(well, WELL_BY_ITSELF_WITHIN))) return;
     const trouble = ill();
     if (patient && trouble?.some(({ reason }) => !NEEDS_HELP.test(reason ?? '')))
       return world.fault('hang', `did not become well by itself: ${JSON.stringify(trouble)}`);
-    await decide();
     hangUp();
     if (!(await comesTrue(well, WELL_WITHIN)))
       world.fault('hang', `did not become well in ${WELL_WITHIN} ms: ${JSON.stringify(ill())}`);
