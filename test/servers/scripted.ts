@@ -70,6 +70,13 @@ export type Accept = (socket: Socket) => boolean | undefined;
 /** Sends bytes of an answer in a way of its own, with `send`, or not at all. */
 export type Transmit = (bytes: Buffer, session: ScriptedSession, send: (bytes: Buffer) => void) => void;
 
+/** Bytes of a client. */
+export interface Heard {
+  /** When its connection began, monotonic ms. */
+  connectedAt: number;
+  bytes: Buffer;
+}
+
 export interface ScriptedOptions {
   security?: 'tls' | 'starttls' | 'none';
   /** PEM texts, for TLS, and whatever else its handshake takes. */
@@ -104,7 +111,7 @@ export interface ScriptedServer extends AsyncDisposable {
   commands: string[];
   sessions: Set<ScriptedSession>;
   /** What clients sent outside of TLS, and inside of it. */
-  heard: { plain: Buffer[]; sealed: Buffer[] };
+  heard: { plain: Heard[]; sealed: Heard[] };
   /** How many connections there were. */
   connections(): number;
   /** When each of them began, monotonic ms. */
@@ -137,20 +144,22 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
   };
-  const accept = (socket: Socket) => {
+  const accept = (socket: Socket, connectedAt: number) => {
     keep(socket);
-    serve(socket, ++connections);
+    serve(socket, ++connections, connectedAt);
   };
   const listener = createServer({ noDelay: true }, (socket) => {
     keep(socket);
-    server.connectedAt.push(performance.now());
-    if (server.accept?.(socket)) socket.on('data', (bytes) => server.heard.plain.push(bytes));
-    else if (security === 'tls') handshake(socket);
-    else accept(socket);
+    const connectedAt = performance.now();
+    server.connectedAt.push(connectedAt);
+    if (server.accept?.(socket))
+      socket.on('data', (bytes) => server.heard.plain.push({ connectedAt, bytes }));
+    else if (security === 'tls') handshake(socket, connectedAt);
+    else accept(socket, connectedAt);
   });
   /** A TLS server of its own for each, since the certificate may have changed. */
-  const handshake = (socket: Socket) =>
-    createTlsServer({ ...server.certificate, noDelay: true }, accept)
+  const handshake = (socket: Socket, connectedAt: number) =>
+    createTlsServer({ ...server.certificate, noDelay: true }, (secure) => accept(secure, connectedAt))
       .on('tlsClientError', () => undefined)
       .emit('connection', socket);
   const listen = (port: number) =>
@@ -230,7 +239,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
   };
   server.createFolder('INBOX');
 
-  function serve(initial: Socket, number: number): void {
+  function serve(initial: Socket, number: number, connectedAt: number): void {
     let socket = initial;
     let buffered = Buffer.alloc(0);
     let authenticated = false;
@@ -300,7 +309,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     if (server.greeting !== null) session.send(server.greeting);
 
     function read(chunk: Buffer): void {
-      server.heard[session.secure ? 'sealed' : 'plain'].push(chunk);
+      server.heard[session.secure ? 'sealed' : 'plain'].push({ connectedAt, bytes: chunk });
       buffered = Buffer.concat([buffered, chunk]);
       for (;;) {
         if (literal > 0) {

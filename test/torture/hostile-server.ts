@@ -16,14 +16,14 @@ import { buildTown, type House, type Town, type TownOptions, tells } from './hos
 import { WIRE } from './hostile-server/wire.ts';
 
 const OPERATION_SECONDS = 2;
-/** How long all servers misbehave: each operation's longest time, and what else must come of them. */
-const HOSTILE_MS = 30_000;
+/** How long all servers misbehave: each operation's longest time, and what else must come of them; longer on a busy machine. */
+const HOSTILE_MS = { usually: 30_000, most: 120_000 };
 /** A server that behaves again has its mail published within this, where SIGHUP asks for another try: so long on a busy machine only. */
 const RECOVERY_MS = 60_000;
 /** A try that fails takes OPERATION_SECONDS at most; all at once they need more than theirs. */
 const HANG_UP_EVERY = 3_000;
-/** A mailbox that is not concerned gets its mail within a second; now and then the machine has other things to do. */
-const WITNESS = { every: 300, usually: 1_000, always: 30_000 };
+/** A mailbox that is not concerned gets its mail within a second, as far as the daemon gets its turns on the machine. */
+const WITNESS = { every: 300, usually: 1_000, always: 10_000 };
 /** What the daemon itself may take, bytes: its mailboxes, and the longest lines and literals of some at once. */
 const MOST_MEMORY = 700 * 1024 * 1024;
 /** SIGTERM to the end: 5 s for what is in flight, 2 s for farewells, and a machine that is busy. */
@@ -108,8 +108,13 @@ const cutName = (cuts: number[]): string => `cut at ${cuts.join(', ')}`;
 async function allAtOnce(behaviours: Behaviour[], town: Town, { tell }: AttackOptions): Promise<number> {
   const { faults } = town;
   const witness = await town.add({ security: 'tls' });
-  for (const { security = 'none', host, large = false } of behaviours)
-    await town.add({ security, large, ...(host !== undefined && { host }) });
+  for (const { security, host, large, after } of behaviours)
+    await town.add({
+      ...(security !== undefined && { security }),
+      ...(host !== undefined && { host }),
+      ...(large !== undefined && { large }),
+      ...(after !== undefined && { after }),
+    });
   const victims = town.houses.slice(1);
   for (const [index, house] of victims.entries()) await house.spoil(behaviours[index]!);
 
@@ -117,11 +122,15 @@ async function allAtOnce(behaviours: Behaviour[], town: Town, { tell }: AttackOp
   const daemon = town.start();
   using watched = watch(town, witness, daemon);
   await daemon.until('the witness', () => town.missing(witness).length === 0);
-  await pass(daemon, begun + HOSTILE_MS / 2);
+  await pass(daemon, begun + HOSTILE_MS.usually / 2);
   for (const house of victims) house.deliver();
-  await pass(daemon, begun + HOSTILE_MS);
-
-  const log = readLog(town);
+  await pass(daemon, begun + HOSTILE_MS.usually);
+  let log = readLog(town);
+  const tells = (house: House, index: number) => wants(town, house, behaviours[index]!, log) === null;
+  while (!victims.every(tells) && performance.now() < begun + HOSTILE_MS.most) {
+    await pass(daemon, performance.now() + 1_000);
+    log = readLog(town);
+  }
   const hostileMs = performance.now() - begun;
   for (const [index, house] of victims.entries())
     faults.push(...judge(town, house, behaviours[index]!, log, hostileMs));
@@ -210,22 +219,28 @@ async function pass(daemon: RunningDaemon, end: number): Promise<void> {
   await daemon.until('time to pass', () => performance.now() >= end, end);
 }
 
+/** What did not come of a behaviour yet although it must; null: all did. */
+function wants(town: Town, house: House, { says, goesOn }: Behaviour, log: LogLine[]): string | null {
+  const codes = codesOf(house, log);
+  const said = `said ${codes.join(', ') || 'nothing'}`;
+  if (goesOn) {
+    const missing = town.missing(house);
+    return missing.length > 0 ? `${missing.join(', ')} did not come; ${said}` : null;
+  }
+  return says.length > 0 && !says.some((code) => codes.includes(code))
+    ? `${said}, not ${says.join(', ')}`
+    : null;
+}
+
 /** What became of a mailbox whose server misbehaved all the time. */
 function judge(town: Town, house: House, behaviour: Behaviour, log: LogLine[], hostileMs: number): Fault[] {
-  const { name, says, goesOn = false } = behaviour;
+  const { name, says } = behaviour;
   const faults: Fault[] = [];
   const found = (kind: Fault['kind'], what: string) => faults.push({ kind, where: name, what });
-  const own = log.filter(({ mailbox, code }) => mailbox === mailboxOf(house) && code !== '');
-  const codes = [...new Set(own.map(({ code }) => code))];
-  const missing = town.missing(house);
-  if (goesOn && missing.length > 0)
-    found('hang', `${missing.join(', ')} did not come; said ${codes.join(', ') || 'nothing'}`);
-  if (!goesOn && says.length > 0 && !says.some((code) => codes.includes(code)))
-    found(
-      'hang',
-      `said ${codes.join(', ') || 'nothing'} in ${Math.round(hostileMs)} ms, not ${says.join(', ')}`,
-    );
-  const wrong = codes.filter((code) => !ALWAYS.has(code) && !says.some((each) => each === code));
+  const wanting = wants(town, house, behaviour, log);
+  if (wanting !== null) found('hang', `${wanting} in ${Math.round(hostileMs)} ms`);
+  const codes = codesOf(house, log);
+  const wrong = codes.filter((code) => !says.some((each) => each === code) && !isExcused(code, codes));
   if (wrong.length > 0)
     found(
       'other',
@@ -238,8 +253,9 @@ function judge(town: Town, house: House, behaviour: Behaviour, log: LogLine[], h
   return faults;
 }
 
-/** On a busy machine a deadline of two seconds is missed now and then; what cannot be fetched is left aside, whatever the cause. */
-const ALWAYS = new Set(['OPERATION_TIMED_OUT', 'MESSAGE_UNFETCHABLE']);
+/** On a busy machine a deadline is missed now and then; a message whose FETCH ends its connection each time is left aside. */
+const isExcused = (code: string, codes: string[]): boolean =>
+  code === 'OPERATION_TIMED_OUT' || (code === 'MESSAGE_UNFETCHABLE' && codes.length > 1);
 const LATER = /^(TLS_(EXPIRED|WRONG_HOST|UNKNOWN_ISSUER)|STARTTLS_MISSING|AUTH_\w+|FOLDER_MISSING)$/;
 const isLater = (code: string): boolean => LATER.test(code);
 
@@ -347,11 +363,12 @@ function watch(town: Town, witness: House, daemon: RunningDaemon) {
         .sort((a, b) => a - b);
       const [usual, worst] = [delays[Math.floor(delays.length / 2)] ?? Infinity, delays.at(-1) ?? Infinity];
       const memory = peakMemory(daemon.pid);
+      const slower = slowness(daemon.pid);
       tell(
-        `the mailbox beside them: ${delays.length} messages, median ${Math.round(usual)} ms, worst ${Math.round(worst)} ms; ${Math.round(memory / 1024 / 1024)} MB at most`,
+        `the mailbox beside them: ${delays.length} messages, median ${Math.round(usual)} ms, worst ${Math.round(worst)} ms, on a machine that slows us down ${slower.toFixed(1)} times; ${Math.round(memory / 1024 / 1024)} MB at most`,
       );
       const faults: Fault[] = [];
-      if (usual > WITNESS.usually || worst > WITNESS.always)
+      if (usual > slower * WITNESS.usually || worst > slower * WITNESS.always)
         faults.push({
           kind: 'hang',
           where: 'the mailbox beside them',
@@ -367,6 +384,14 @@ function watch(town: Town, witness: House, daemon: RunningDaemon) {
 /** proc_pid_status(5): the most that was ever resident. */
 const peakMemory = (pid: number): number =>
   Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
+
+/** How many times as long as with a processor of its own a process's main thread took so far: running, and waiting for one. */
+function slowness(pid: number): number {
+  const [running, waiting] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8')
+    .split(' ')
+    .map(Number);
+  return 1 + waiting! / running!;
+}
 
 /** SIGTERM; nothing of the run is left, no secret anywhere, no line that a server wrote. */
 async function end(town: Town, daemon: RunningDaemon): Promise<void> {
@@ -423,6 +448,10 @@ function readLog(town: Town): LogLine[] {
 }
 
 const mailboxOf = ({ account }: House): string => `${account}/INBOX`;
+
+const codesOf = (house: House, log: LogLine[]): string[] => [
+  ...new Set(log.flatMap(({ mailbox, code }) => (mailbox === mailboxOf(house) && code !== '' ? [code] : []))),
+];
 
 const linesOf = (house: House, log: LogLine[]): string =>
   log.flatMap(({ mailbox, line }) => (mailbox === mailboxOf(house) ? [line] : [])).join(' | ');

@@ -10,6 +10,8 @@ import type { Command, ScriptedServer, ScriptedSession, Transmit } from '../../s
 export interface Tools {
   random: Random;
   certificates: Certificates;
+  /** Removes a message from the server for good, where it need not be published any more. */
+  remove?(uid: number): void;
 }
 
 /** One way in which a server, or the network before it, does not behave. */
@@ -25,6 +27,8 @@ export interface Behaviour {
   distrusted?: boolean;
   /** Its mailbox holds a message that is fetched in parts as well. */
   large?: boolean;
+  /** What the account does with what is published (`after` in the configuration). */
+  after?: object;
   /** How many connections belong to one attempt; default 1. */
   connectionsPerAttempt?: number;
   /** Under which name the account reaches it; default: its address. */

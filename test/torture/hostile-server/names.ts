@@ -112,6 +112,10 @@ export function byName(nameServer: NameServer): Behaviour[] {
     make('garbage', { says: ['HOST_NOT_FOUND', 'OPERATION_TIMED_OUT'] }, () => 'garbage'),
     make('silence', { says: ['HOST_NOT_FOUND', 'OPERATION_TIMED_OUT'] }, () => 'silence'),
     make('silence elsewhere', { says: ['HOST_NOT_FOUND', 'OPERATION_TIMED_OUT'] }, () => 'silence'),
+    make('a slow answer', { says: [], goesOn: true }, ({ address }) => ({
+      addresses: [address],
+      after: 1000,
+    })),
     make('a late answer', { says: ['OPERATION_TIMED_OUT'] }, ({ address }) => ({
       addresses: [address],
       after: 4000,

@@ -1,6 +1,6 @@
 /** Servers that speak wrongly: in their answers, their numbers, their folders and their refusals. */
 import type { ScriptedFolder, ScriptedServer, ScriptedSession } from '../../servers/scripted.ts';
-import { row } from '../../servers/scripted.ts';
+import { pick, row } from '../../servers/scripted.ts';
 import {
   type Behaviour,
   BODIES,
@@ -26,6 +26,9 @@ const MOMENTS: [name: string, pattern: RegExp][] = [
   ['IDLE', /^IDLE/],
 ];
 
+/** The mail is published, but not marked as seen. */
+const UNMARKED = { goesOn: true, after: { seen: true } };
+
 const goodbyes: Behaviour[] = [
   {
     name: 'BYE as greeting',
@@ -39,6 +42,12 @@ const goodbyes: Behaviour[] = [
     says: ['SERVER_UNAVAILABLE' as const],
     spoil: instead(pattern, ({ session }) => session.end('* BYE overloaded, come back later')),
   })),
+  {
+    ...UNMARKED,
+    name: 'BYE instead of an answer to STORE',
+    says: ['SERVER_UNAVAILABLE'],
+    spoil: instead('UID STORE', ({ session }) => session.end('* BYE overloaded, come back later')),
+  },
   {
     name: 'tagged BYE instead of OK to LOGIN',
     says: ['SERVER_UNAVAILABLE', 'CONNECTION_LOST'],
@@ -59,6 +68,12 @@ const silences: Behaviour[] = [
     says: ['OPERATION_TIMED_OUT' as const],
     spoil: instead(pattern, () => undefined),
   })),
+  {
+    ...UNMARKED,
+    name: 'silence instead of an answer to STORE',
+    says: ['OPERATION_TIMED_OUT'],
+    spoil: instead('UID STORE', () => undefined),
+  },
   {
     name: 'half-open in IDLE',
     says: ['OPERATION_TIMED_OUT'],
@@ -288,6 +303,25 @@ const numbers: Behaviour[] = [
     },
   },
   {
+    name: 'UIDVALIDITY another at each SELECT, and the UIDs given the other way round',
+    says: ['CONNECTION_LOST'],
+    goesOn: true,
+    spoil(server) {
+      const folder = server.folders.get('INBOX')!;
+      server.script = ({ name, session }) => {
+        // What comes meanwhile is seen by the next connection only, under the UID of something else.
+        if (name === 'DONE') session.end();
+        if (name === 'SELECT') {
+          folder.uidValidity++;
+          folder.messages.reverse();
+          for (const [index, message] of folder.messages.entries()) message.uid = index + 1;
+          folder.uidNext = folder.messages.length + 1;
+        }
+        return name === 'DONE';
+      };
+    },
+  },
+  {
     name: 'UIDNEXT lower at each SELECT',
     says: [],
     goesOn: true,
@@ -335,7 +369,8 @@ const searches: Behaviour[] = [
   ).map(
     ([name, change]): Behaviour => ({
       name,
-      says: [],
+      // What is not there, although it is listed each time, cannot be fetched.
+      says: ['MESSAGE_UNFETCHABLE'],
       goesOn: true,
       spoil: rewritten('UID SEARCH', (line) =>
         line.startsWith('* SEARCH')
@@ -430,6 +465,22 @@ const rows: Behaviour[] = [
       '* 0 EXPUNGE',
       '* -1 EXPUNGE',
     ]),
+  },
+  {
+    name: 'messages that are removed while they are fetched',
+    says: [],
+    goesOn: true,
+    spoil(server, { remove }) {
+      let removed = 0;
+      before(BODIES, ({ rest, session }) => {
+        const [first] = pick(session.folder!, rest.split(' ')[0]!, true);
+        if (remove === undefined || first === undefined || removed === 2) return [];
+        removed++;
+        const number = session.folder!.messages.indexOf(first) + 1;
+        remove(first.uid);
+        return [`* ${number} EXPUNGE`];
+      })(server);
+    },
   },
   {
     name: 'EXISTS falling',
@@ -578,6 +629,12 @@ const refusals: Behaviour[] = [
     name: 'UID FETCH refused',
     says: ['SERVER_REFUSED', 'MESSAGE_UNFETCHABLE'],
     spoil: refuses('UID FETCH', 'NO [ALERT] some messages are on tape'),
+  },
+  {
+    ...UNMARKED,
+    name: 'UID STORE refused',
+    says: ['AFTER_FAILED'],
+    spoil: refuses('UID STORE', 'NO [ALERT] this folder is read-only'),
   },
   {
     name: 'UID FETCH throttled',

@@ -30,6 +30,8 @@ export interface House {
   behaviour: Behaviour | null;
   /** Every message that was put there: its name by the SHA-256 of its bytes. */
   sent: Map<string, string>;
+  /** The SHA-256 of those that are no longer there, published or not. */
+  removed: Set<string>;
   deliver(bytes?: number): { sha256: string; at: number };
   spoil(behaviour: Behaviour): Promise<void>;
   /** It behaves from now on; connections of before go on. */
@@ -103,13 +105,13 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
         ? '127.0.0.1'
         : `127.${random.between(16, 250)}.${random.between(1, 250)}.${random.between(1, 250)}`;
     const server = await startScriptedServer({ security, address, user, password, certificate });
-    /** How much it had heard when it was spoiled. */
-    let heard = { plain: 0, sealed: 0 };
+    let spoiledAt = 0;
 
     const house: House = {
       ...{ account, security, password, server, host: host ?? address },
       behaviour: null,
       sent: new Map(),
+      removed: new Set(),
       deliver(bytes = 0) {
         const name = `message ${house.sent.size + 1}`;
         const source = makeMessage(account, name, bytes);
@@ -119,28 +121,34 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
         return { sha256, at: performance.now() };
       },
       async spoil(behaviour) {
-        // What it was told while it behaved is not to count against it.
         if (behaviour.distrusted) for (const session of server.sessions) session.destroy();
-        heard = { plain: server.heard.plain.length, sealed: server.heard.sealed.length };
+        spoiledAt = performance.now();
         house.behaviour = behaviour;
-        await behaviour.spoil(server, { random, certificates });
+        await behaviour.spoil(server, { random, certificates, remove });
       },
       async mend() {
         const { behaviour } = house;
         if (behaviour === null) return;
-        const plain = server.heard.plain.slice(heard.plain);
-        const sealed = server.heard.sealed.slice(heard.sealed);
+        const { plain, sealed } = server.heard;
+        // What it was told, or begins to be told, while it behaved is not to count against it.
         const forbidden = [
-          ...(security !== 'none' || behaviour.distrusted ? plain : []),
-          ...(behaviour.distrusted ? sealed : []),
+          ...(security !== 'none' ? plain : []),
+          ...(behaviour.distrusted ? [...plain, ...sealed] : []).filter(
+            ({ connectedAt }) => connectedAt >= spoiledAt,
+          ),
         ];
-        if (tells(Buffer.concat(forbidden), user, password))
+        if (tells(Buffer.concat(forbidden.map(({ bytes }) => bytes)), user, password))
           faults.push({ kind: 'other', where: behaviour.name, what: 'it was told the password' });
         Object.assign(server, { script: undefined, accept: undefined, transmit: undefined });
         Object.assign(server, { greeting: '* OK ready', capabilities: CAPABILITIES, certificate });
         await behaviour.mend?.(server);
         house.behaviour = null;
       },
+    };
+    const remove = (uid: number): void => {
+      const { source } = server.folders.get('INBOX')!.messages.find((message) => message.uid === uid)!;
+      server.expunge('INBOX', uid);
+      house.removed.add(createHash('sha256').update(source).digest('hex'));
     };
     for (let count = 0; count < 3; count++) house.deliver();
     if (large) house.deliver(LARGE_BYTES);
@@ -184,8 +192,10 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
       return place.start();
     },
     publishedAt: ({ account }, sha256) => published.get(account)!.get(sha256)?.[0],
-    missing: ({ account, sent }) =>
-      [...sent].filter(([sha256]) => !published.get(account)!.has(sha256)).map(([, name]) => name),
+    missing: ({ account, sent, removed }) =>
+      [...sent].flatMap(([sha256, name]) =>
+        published.get(account)!.has(sha256) || removed.has(sha256) ? [] : [name],
+      ),
     tooMuch({ account, sent }) {
       look();
       return [...published.get(account)!].flatMap(([sha256, times]) =>
