@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import type { Consumed } from '../dovecot/consumer.ts';
 import { type KeyKind, listingFaults, publishingFaults } from '../dovecot/differences.ts';
 import type { Fault } from './attack.ts';
-import type { Stage } from './crash-stage.ts';
+import { PASSWORD, type Stage } from './crash-stage.ts';
+import { filesWith } from './secrets-canaries.ts';
 
 export type Finding = Pick<Fault, 'kind' | 'what'>;
 
@@ -39,6 +40,7 @@ export async function endFaults(
     ...listed.filter(({ state }) => state === 'staged').map(({ id }) => other('still staged')(id)),
     ...leftovers(place.storage).map(other('left over')),
     ...wrongModes(place.storage, '').map(other('mode')),
+    ...filesWith(PASSWORD, place).map(other('the password is in')),
     ...(reference ? contentFaults(consumer.consumed, reference).map(other('content')) : []),
   ];
 }

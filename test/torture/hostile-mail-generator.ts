@@ -170,13 +170,16 @@ function html(writer: Writer): Buffer {
   const page = join(
     `<html><head>${element ? `<meta charset="${charset}">` : ''}<title>t</title></head><p>`,
     wording.write(own),
-    '</p></html>',
+    random.pick(PAGE_ENDS),
   );
   return join(
     `Content-Type: text/html${declared ? `; charset="${charset}"` : ''}\r\n`,
     encoded(writer, page),
   );
 }
+
+/** What one leaves open hides nothing of the next. */
+const PAGE_ENDS = ['</p></html>', '</p></html>', '', '<style>', '<!-- ', '<script>', '<p title="'];
 
 /** Pages are not written in these. */
 const SHIFTING = new Set<string | null>(['utf-7', 'hz-gb-2312', 'iso-2022-jp', 'iso-2022-kr']);

@@ -1,4 +1,7 @@
 /** Secrets that are found again, in every form in which programs and servers write them. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Workplace } from '../dovecot/workplace.ts';
 
 /**
  * As it is, as two-byte text, as hexadecimal digits, and in base64 wherever it stands in what is encoded: alone, in
@@ -15,4 +18,31 @@ export function formsOf(canary: string): Buffer[] {
   });
   const forms = [canary, bytes.toString('hex'), ...inBase64].map((form) => Buffer.from(form));
   return [...forms, Buffer.from(canary, 'utf16le')];
+}
+
+/** The daemon's files that hold one: mail, status, ledger, logs. */
+export function filesWith(canary: string, place: Workplace): string[] {
+  const forms = formsOf(canary);
+  return filesOf(place).filter((file) => {
+    const bytes = readIfThere(file);
+    return forms.some((form) => bytes.includes(form));
+  });
+}
+
+/** All that the daemon of a workplace wrote. */
+export const filesOf = ({ storage, state, directory }: Workplace): string[] =>
+  [storage, state, join(directory, 'log')].flatMap((below) =>
+    readdirSync(below, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name)),
+  );
+
+/** Empty where it has gone meanwhile. */
+export function readIfThere(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    throw error;
+  }
 }

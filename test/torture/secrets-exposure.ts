@@ -1,7 +1,7 @@
 /** Runs of the program with a canary as password: what they print, write and show of themselves holds it nowhere. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { accountOn, createWorkplace, PROGRAM, type Workplace } from '../dovecot/workplace.ts';
@@ -10,7 +10,7 @@ import type { Random } from '../servers/random.ts';
 import { type Command, type ScriptedServer, startScriptedServer } from '../servers/scripted.ts';
 import { until } from '../servers/until.ts';
 import type { Fault } from './attack.ts';
-import { formsOf } from './secrets-canaries.ts';
+import { filesOf, formsOf, readIfThere } from './secrets-canaries.ts';
 import type { Configuration } from './secrets-configurations.ts';
 
 /** What a password may be made of. All of it stands in a quoted string or a literal. */
@@ -106,6 +106,9 @@ export async function exposure(random: Random, number: number): Promise<Fault[]>
       });
     }
   };
+  const lookAtFiles = () => {
+    for (const file of [...filesOf(place), join(place.directory, SEEN)]) look(file, readIfThere(file));
+  };
   const program = (...parameters: string[]) => runProgram(place, parameters, environment);
   for (const command of ['check', 'plan', 'once', 'describe']) look(command, await program(command));
 
@@ -132,14 +135,14 @@ export async function exposure(random: Random, number: number): Promise<Fault[]>
     ])
       look(parameters.join(' '), await program(...parameters));
     // The ledger's journal is gone at the end.
-    for (const file of filesOf(place)) look(file, read(file));
+    lookAtFiles();
   } finally {
     const ended = once(daemon, 'close');
     daemon.kill('SIGTERM');
     await ended;
   }
   look('what the daemon said', said);
-  for (const file of filesOf(place)) look(file, read(file));
+  lookAtFiles();
   return faults;
 }
 
@@ -160,14 +163,14 @@ function configured(
     environment.CANARY = password;
     return { env: 'CANARY' };
   }
-  const file = join(directory, `${source}${SECRET}`);
+  const file = join(directory, `${source}.secret`);
   writeFileSync(file, `${password}\n`, { mode: 0o600 });
   if (source === 'file') return { file };
-  return { command: ['/bin/sh', '-c', SHOWS_ITSELF, 'sh', join(directory, 'command'), file] };
+  return { command: ['/bin/sh', '-c', SHOWS_ITSELF, 'sh', join(directory, SEEN), file] };
 }
 
-/** Ending of the files that hold a password by order. */
-const SECRET = '.secret';
+/** Where a command writes what it sees of itself. */
+const SEEN = 'command';
 
 function startProgram(place: Workplace, parameters: string[], environment: Record<string, string>) {
   return spawn(
@@ -207,24 +210,6 @@ function shown(pid: number, what: 'cmdline' | 'environ'): string {
     return readFileSync(`/proc/${pid}/${what}`, 'utf8');
   } catch {
     return '';
-  }
-}
-
-/** All that lies in the workplace but what holds a password by order. */
-function filesOf(place: Workplace): string[] {
-  return readdirSync(place.directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((file) => file !== place.configuration && !file.endsWith(SECRET));
-}
-
-/** Empty where it has gone meanwhile. */
-function read(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
-    throw error;
   }
 }
 
