@@ -255,21 +255,41 @@ const PROGRAM: Misfortune[] = [
   },
 ];
 
-/** How long the next one is waited for at most. */
+/** Until the next life begins, and how soon that may end again, ms: a start takes about 300. */
 const MOST_ABSENCE = 4000;
-
-const absence = async (world: World, random: Random): Promise<void> => {
-  await wait(random.between(0, MOST_ABSENCE));
-  world.start();
-};
+const SHORT_LIFE = 1500;
+/** How long a moment is waited for, ms. */
+const MOMENT_WITHIN = 5000;
 
 const DEATHS: Misfortune[] = [
   {
     name: 'SIGKILL',
-    weight: 8,
+    weight: 4,
     async strike(world, random) {
       await world.kill();
-      await absence(world, random);
+      await wait(random.between(0, MOST_ABSENCE));
+      world.start();
+    },
+  },
+  {
+    // In between it was published, and nothing but its absence tells.
+    name: 'SIGKILL the moment that a document is taken',
+    weight: 6,
+    async strike(world) {
+      await world.documentTaken(MOMENT_WITHIN);
+      await world.kill();
+      world.start();
+    },
+  },
+  {
+    name: 'SIGKILL again and again',
+    weight: 2,
+    async strike(world, random) {
+      for (let left = random.between(2, 4); left > 0; left--) {
+        await world.kill();
+        world.start();
+        await wait(random.between(0, SHORT_LIFE));
+      }
     },
   },
   {
@@ -277,7 +297,8 @@ const DEATHS: Misfortune[] = [
     weight: 4,
     async strike(world, random) {
       await world.stop();
-      await absence(world, random);
+      await wait(random.between(0, MOST_ABSENCE));
+      world.start();
     },
   },
 ];

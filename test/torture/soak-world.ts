@@ -87,6 +87,8 @@ export interface World extends AsyncDisposable {
   start(): void;
   started(): Promise<boolean>;
   kill(): Promise<void>;
+  /** Resolves the moment that its consumer takes a document, or after so long. */
+  documentTaken(milliseconds: number): Promise<void>;
   /** SIGTERM. */
   stop(): Promise<void>;
   /** Takes over a configuration with other accounts; null: one that is faulty. */
@@ -292,6 +294,12 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
       own.expected = true;
       await own.daemon.kill();
       life = null;
+    },
+    async documentTaken(milliseconds) {
+      const end = performance.now() + milliseconds;
+      const before = seen.length + consumer.consumed.length;
+      const taken = () => seen.length + consumer.consumed.length > before || performance.now() > end;
+      await until('a document', taken, 2 * milliseconds, 1);
     },
     async stop() {
       const own = life;
