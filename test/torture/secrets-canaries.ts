@@ -31,18 +31,24 @@ export function filesWith(canary: string, place: Workplace): string[] {
 
 /** All that the daemon of a workplace wrote. */
 export const filesOf = ({ storage, state, directory }: Workplace): string[] =>
-  [storage, state, join(directory, 'log')].flatMap((below) =>
-    readdirSync(below, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name)),
-  );
+  [storage, state, join(directory, 'log')].flatMap((below) => [...filesBelow(below)]);
+
+function* filesBelow(directory: string): Generator<string> {
+  for (const entry of ifThere(() => readdirSync(directory, { withFileTypes: true })) ?? []) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(path);
+    else if (entry.isFile()) yield path;
+  }
+}
 
 /** Empty where it has gone meanwhile. */
-export function readIfThere(file: string): Buffer {
+export const readIfThere = (file: string): Buffer => ifThere(() => readFileSync(file)) ?? Buffer.alloc(0);
+
+function ifThere<T>(read: () => T): T | null {
   try {
-    return readFileSync(file);
+    return read();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
 }

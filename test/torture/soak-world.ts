@@ -16,6 +16,7 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { until } from '../servers/until.ts';
 import type { Fault } from './attack.ts';
 import { statusOf } from './crash-stage.ts';
+import { filesWith } from './secrets-canaries.ts';
 import type { House } from './soak-houses.ts';
 import { type Folder, openPost, type Post } from './soak-mail.ts';
 import { type Monitor, monitor } from './soak-vitals.ts';
@@ -34,7 +35,8 @@ export const FOLDERS: Folder[] = Object.entries(ACCOUNTS).flatMap(([account, { f
 );
 const MOVED: Folder = { account: 'carol', folder: 'Done' };
 
-const PASSWORD = 'secret';
+/** Looked for at the end. */
+const PASSWORD = 'canary of the soak';
 
 /** Anybody but root, for whom there are no permissions. */
 const NOBODY = 65534;
@@ -253,6 +255,7 @@ export async function openWorld({ name, houses, measured }: WorldOptions): Promi
     }
     for (const each of differences.unlisted) world.fault('other', `seen, but not listed: ${each}`);
     for (const each of differences.unseen) world.fault('other', `listed, but not seen: ${each}`);
+    for (const file of filesWith(PASSWORD, place)) world.fault('other', `the password is in ${file}`);
     const defect = life?.daemon.output().match(/^.* code=INTERNAL .*$/m);
     if (defect) world.fault('crash', defect[0]);
   }
