@@ -232,8 +232,13 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
       }),
     async changeUidValidity(user, folder) {
       const { uidValidity } = await server.status(user, folder);
-      await doveadm('mailbox', 'update', '-u', user, '--uid-validity', String(uidValidity + 1), folder);
-      return uidValidity + 1;
+      const next = uidValidity + 1;
+      await doveadm('mailbox', 'update', '-u', user, '--uid-validity', String(next), folder);
+      // Dovecot's own counter does not know of it, and would give it to another numbering of the same folder.
+      const counter = join(homeOf(directory, users, user), 'mail', 'dovecot-uidvalidity');
+      writeFileSync(`${counter}.${next.toString(16).padStart(8, '0')}`, '');
+      rmSync(counter, { force: true });
+      return next;
     },
     async loseIndexes(user) {
       if (driver !== 'maildir') throw new Error(`${driver} keeps its mail in its indexes`);
