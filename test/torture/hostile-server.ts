@@ -112,27 +112,21 @@ const cutName = (cuts: number[]): string => `cut at ${cuts.join(', ')}`;
 async function allAtOnce(behaviours: Behaviour[], town: Town, { tell }: AttackOptions): Promise<number> {
   const { faults } = town;
   const witness = await town.add({ security: 'tls' });
-  for (const { security, host, large, after } of behaviours)
-    await town.add({
-      ...(security !== undefined && { security }),
-      ...(host !== undefined && { host }),
-      ...(large !== undefined && { large }),
-      ...(after !== undefined && { after }),
-    });
+  for (const behaviour of behaviours) await town.add(behaviour);
   const victims = town.houses.slice(1);
   for (const [index, house] of victims.entries()) await house.spoil(behaviours[index]!);
 
   const begun = performance.now();
   const daemon = town.start();
   using watched = watch(town, witness, daemon);
-  await daemon.until('the witness', () => town.missing(witness).length === 0);
+  await daemon.until('the witness', () => town.missing(witness).length === 0, RECOVERY_MS);
   await pass(daemon, begun + HOSTILE_MS / 2);
   for (const house of victims) house.deliver();
   await pass(daemon, begun + HOSTILE_MS);
   let log = readLog(town);
-  const tells = (house: House, index: number) => wants(town, house, behaviours[index]!, log) === null;
+  const told = (house: House, index: number) => wants(town, house, behaviours[index]!, log) === null;
   const patience = () => Math.min(MOST_PATIENCE, slowness(daemon.pid));
-  while (!victims.every(tells) && performance.now() < begun + HOSTILE_MS * patience()) {
+  while (!victims.every(told) && performance.now() < begun + HOSTILE_MS * patience()) {
     await pass(daemon, performance.now() + 1_000);
     log = readLog(town);
   }
@@ -140,6 +134,7 @@ async function allAtOnce(behaviours: Behaviour[], town: Town, { tell }: AttackOp
   for (const [index, house] of victims.entries())
     faults.push(...judge(town, house, behaviours[index]!, log, hostileMs));
   tell(`${behaviours.length} misfortunes at once for ${Math.round(hostileMs / 1000)} s`);
+  faults.push(...watched.stop(tell));
 
   for (const house of victims) await house.mend();
   await recover(
@@ -147,7 +142,6 @@ async function allAtOnce(behaviours: Behaviour[], town: Town, { tell }: AttackOp
     daemon,
     (house) => behaviours[victims.indexOf(house)]?.name ?? 'the mailbox beside them',
   );
-  faults.push(...watched.stop(tell));
   await end(town, daemon);
   return behaviours.length;
 }
@@ -257,7 +251,8 @@ function judge(town: Town, house: House, behaviour: Behaviour, log: LogLine[], h
     );
   const { connectedAt } = house.server;
   const attempts = connectedAt.length / (behaviour.connectionsPerAttempt ?? 1);
-  const most = mostAttempts(hostileMs, codes.length > 0 && codes.every(isLater));
+  const early = behaviour.narrowings ?? 0;
+  const most = early + mostAttempts(hostileMs, codes.length > 0 && codes.every(isLater));
   if (attempts > most) found('other', `${attempts} attempts in ${hostileMs} ms, ${most} at most`);
   return faults;
 }
@@ -368,7 +363,7 @@ function watch(town: Town, witness: House, daemon: RunningDaemon) {
     stop(tell: AttackOptions['tell']): Fault[] {
       clearInterval(timer);
       const delays = deliveries
-        .map(({ sha256, at }) => (town.publishedAt(witness, sha256) ?? Number.POSITIVE_INFINITY) - at)
+        .map(({ sha256, at }) => (town.publishedAt(witness, sha256) ?? performance.now()) - at)
         .sort((a, b) => a - b);
       const [usual, worst] = [delays[Math.floor(delays.length / 2)] ?? Infinity, delays.at(-1) ?? Infinity];
       const memory = peakMemory(daemon.pid);

@@ -27,6 +27,10 @@ export interface Behaviour {
   distrusted?: boolean;
   /** Its mailbox holds a message that is fetched in parts as well. */
   large?: boolean;
+  /** How many messages lie there from the beginning; default 3. */
+  messages?: number;
+  /** Tries that need not come ever later, since each asks for less than the last; default 0. */
+  narrowings?: number;
   /** What the account does with what is published (`after` in the configuration). */
   after?: object;
   /** How many connections belong to one attempt; default 1. */

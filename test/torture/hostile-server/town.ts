@@ -22,7 +22,7 @@ const CAPABILITIES = ['IDLE', 'UIDPLUS', 'MOVE', 'ID', 'NAMESPACE'];
 /** A mailbox with its server. */
 export interface House {
   account: string;
-  security: Security;
+  security: 'tls' | 'starttls' | 'none';
   host: string;
   password: string;
   server: ScriptedServer;
@@ -38,16 +38,8 @@ export interface House {
   mend(): Promise<void>;
 }
 
-export type Security = 'tls' | 'starttls' | 'none';
-
-export interface HouseOptions {
-  security?: Security;
-  /** Default: the server's address. */
-  host?: string;
-  /** Of the account. */
-  after?: object;
-  large?: boolean;
-}
+/** What an account and its mailbox must be for a behaviour to show. */
+export type HouseOptions = Pick<Behaviour, 'security' | 'host' | 'after' | 'large' | 'messages'>;
 
 export interface Town extends AsyncDisposable {
   houses: House[];
@@ -93,6 +85,7 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
     host,
     after = {},
     large = false,
+    messages = 3,
   }: HouseOptions = {}): Promise<House> {
     const account = `m${String(houses.length).padStart(3, '0')}`;
     const password = `canary-${random.bytes(12).toString('hex')}`;
@@ -150,7 +143,7 @@ export function buildTown({ random, certificates, named, nameServer, ...options 
       server.expunge('INBOX', uid);
       house.removed.add(createHash('sha256').update(source).digest('hex'));
     };
-    for (let count = 0; count < 3; count++) house.deliver();
+    for (let count = 0; count < messages; count++) house.deliver();
     if (large) house.deliver(LARGE_BYTES);
     published.set(account, new Map());
     houses.push(house);

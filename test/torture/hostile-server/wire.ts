@@ -56,8 +56,11 @@ const connections: Behaviour[] = [
     },
   },
   {
-    name: 'closes within a body',
+    name: 'closes within each body, of thirty messages',
     says: [...lost, 'MESSAGE_UNFETCHABLE'],
+    messages: 30,
+    // 30, 15, 7, 3, and one alone from then on.
+    narrowings: 4,
     spoil: instead(/BODY\.PEEK/, ({ session }) => {
       session.write('* 1 FETCH (UID 1 BODY[] {100}\r\nhalf of it');
       session.end();
