@@ -43,7 +43,7 @@ const NOBODY = 65534;
 const STORAGE_SIZE = '128m';
 
 const SETTINGS = {
-  limits: { operationSeconds: 5, parseSeconds: 5, connectsPerSecond: 50 },
+  limits: { operationSeconds: 5, connectsPerSecond: 50 },
   reconcileEvery: '20s',
 };
 /** The least that is allowed, so that files are rotated all the time. */
@@ -53,14 +53,14 @@ const LOG = { console: true, maxSize: '64kb' };
 const STARTS_WITHIN = 60_000;
 /** 5 s for what is in flight, 3 s for farewells, and a machine that is busy. */
 const STOPS_WITHIN = 15_000;
-/** Once SIGHUP asked for another try. */
-const WELL_WITHIN = 60_000;
+/** Once SIGHUP asked for another try; a busy machine takes a minute, what is stuck takes for ever. */
+const WELL_WITHIN = 3 * 60_000;
 /** docs/operations.md: connection trouble is tried again within 5 min. */
 const WELL_BY_ITSELF_WITHIN = 5 * 60_000 + 30_000;
 /** … and what needs somebody's help within 15. */
 const NEEDS_HELP = /^(FOLDER_MISSING|AUTH_|STARTTLS_|TLS_|SECRET_|MESSAGE_UNFETCHABLE)/;
 /** From when all mailboxes are well to when all that was found is published and listed. */
-const SETTLES_WITHIN = 30_000;
+const SETTLES_WITHIN = 90_000;
 /** Why a message may be in quarantine: its parser was stopped or killed, or its daemon. */
 const EXPLAINED = /^(PARSE_TIMED_OUT|PARSER_DIED|DAEMON_KILLED)/;
 
