@@ -21,6 +21,8 @@ export interface Behaviour {
   security?: 'tls' | 'starttls' | 'none';
   /** Of which the log must name one, and no other. With `goesOn` none need be named. */
   says: ErrorCode[];
+  /** What an event must say besides: which of several bounds it was. */
+  because?: RegExp;
   /** The daemon gets along with it: its mail is published all the same. */
   goesOn?: boolean;
   /** It is not to hear the password, in whatever form, as long as it is hostile. */

@@ -130,6 +130,7 @@ const floods: Behaviour[] = [
   {
     name: 'never-ending line instead of an answer to SELECT',
     says: ['SERVER_PROTOCOL'],
+    because: /LineTooLarge/,
     spoil: instead('SELECT', ({ session }) => {
       session.write('* OK ');
       session.pour(() => LINE);
@@ -155,9 +156,16 @@ const floods: Behaviour[] = [
     ([name, command, line]): Behaviour => ({
       name: `never-ending stream of ${name} lines`,
       says: ['SERVER_PROTOCOL', 'CONNECTION_LOST', 'OPERATION_TIMED_OUT'],
+      because: /more than 5000 responses/,
       spoil: instead(command, ({ session }) => session.pour(() => many(line))),
     }),
   ),
+  {
+    name: 'never-ending stream of long lines',
+    says: ['SERVER_PROTOCOL'],
+    because: /more than \d+ bytes/,
+    spoil: instead('SELECT', ({ session }) => session.pour(() => `* OK ${'words '.repeat(50_000)}\r\n`)),
+  },
   {
     name: 'never-ending LIST of different folders',
     says: ['SERVER_PROTOCOL', 'OPERATION_TIMED_OUT'],
@@ -222,6 +230,7 @@ const literals: Behaviour[] = [
     ([name, pattern, line]): Behaviour => ({
       name: `a literal of 4 GB announced in the answer to ${name}`,
       says: ['SERVER_PROTOCOL'],
+      because: /LiteralTooLarge/,
       spoil: instead(pattern, ({ session }) => {
         session.send(line);
         session.pour(() => LINE);
@@ -231,6 +240,7 @@ const literals: Behaviour[] = [
   {
     name: 'a literal of 4 GB announced as greeting',
     says: ['SERVER_PROTOCOL'],
+    because: /LiteralTooLarge/,
     spoil: (server) => {
       server.greeting = '* OK {4294967296}';
     },
@@ -259,6 +269,7 @@ const literals: Behaviour[] = [
   {
     name: 'literals that never end in one response',
     says: ['SERVER_PROTOCOL'],
+    because: /ResponseTooLarge/,
     spoil: instead(BODIES, ({ session }) => {
       session.write('* 1 FETCH (UID 1 BODY[] ');
       session.pour(() => `{65536}\r\n${LINE} `);
@@ -419,6 +430,14 @@ const rows: Behaviour[] = [
     says: ['MESSAGE_UNFETCHABLE', 'FETCH_INCOMPLETE'],
     spoil: instead('UID FETCH', ({ tag, rest, session }) =>
       session.send(...foreign.messages.map((message) => row(foreign, message, rest)), `${tag} OK there`),
+    ),
+  },
+  {
+    name: "parts of a body answered with another message's",
+    says: ['MESSAGE_UNFETCHABLE', 'FETCH_INCOMPLETE'],
+    large: true,
+    spoil: instead(PARTS, ({ tag, rest, session }) =>
+      session.send(row(foreign, foreign.messages[0]!, rest), `${tag} OK there`),
     ),
   },
   {
