@@ -350,7 +350,17 @@ const pageOnly = (options: Partial<ContainerOptions>): Container =>
     accounts: [containerAccount({ host: '127.0.0.1', imapPort: 1 }, 'support', 'ann')],
     secrets: { ann: 'a', ...options.secrets },
     environment: options.environment ?? {},
+    parameters: options.parameters ?? [],
   });
+
+async function expectRefused(container: Container, says: RegExp): Promise<void> {
+  await container.until(
+    'the container to end',
+    async () => (await container.inspect('{{.State.Status}}')) === 'exited',
+  );
+  expect(await container.inspect('{{.State.ExitCode}}')).toBe('78');
+  expect(await container.logs()).toMatch(says);
+}
 
 test("the page's password from a file; from a variable; a random one, whose place is told", async () => {
   const accepted = /Monit's page: .*, user (\S+), password (.*)/;
@@ -409,14 +419,8 @@ test.each([
 ])('refused for the page: $name', async ({ options }) => {
   await using container = pageOnly(options);
   await container.run();
-  await container.until(
-    'the container to end',
-    async () => (await container.inspect('{{.State.Status}}')) === 'exited',
-  );
-  expect(await container.inspect('{{.State.ExitCode}}')).toBe('78');
-  const logs = await container.logs();
-  expect(logs).toMatch(/^mailwatchd: .*(password|MONIT_USER|MONIT_BIND)/m);
-  expect(logs).not.toMatch(/before|after/);
+  await expectRefused(container, /^mailwatchd: .*(password|MONIT_USER|MONIT_BIND)/m);
+  expect(await container.logs()).not.toMatch(/before|after/);
 });
 
 test('the longest password is one that Monit takes', async () => {
@@ -439,10 +443,9 @@ test('a page that cannot be had is told; the watcher runs', async () => {
 });
 
 test('a read-only container without a place for its files ends with what it needs', async () => {
-  expect(await docker('run', '--rm', '--read-only', IMAGE)).toMatchObject({
-    status: 78,
-    stderr: expect.stringMatching(/^mailwatchd: STORAGE_DENIED: \/run .*: mount a tmpfs there$/m),
-  });
+  await using container = pageOnly({ parameters: ['--read-only'] });
+  await container.run();
+  await expectRefused(container, /^mailwatchd: STORAGE_DENIED: \/run .*: mount a tmpfs there$/m);
 });
 
 test('MONIT_BIND narrows the page; without it every address of the container has it', async () => {
