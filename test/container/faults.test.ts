@@ -22,9 +22,6 @@ import { type MailFlow, startMailFlow } from './mail-flow.ts';
 
 const INBOX = [{ account: 'support', user: 'ann', folder: 'INBOX' }];
 
-/** A failed start is tried again within 60 s, and a server that was gone for half a minute sooner. */
-const NEXT_TRY = 120_000;
-
 /** Waits until the mail of an outage was published, and prints how long that took since it was mended. */
 async function mend(
   scenario: string,
@@ -33,7 +30,7 @@ async function mend(
 ): Promise<void> {
   const begun = performance.now();
   await action();
-  await outage.over(NEXT_TRY);
+  await outage.over(SPACED);
   console.log(
     `scenario: ${scenario}: ${((performance.now() - begun) / 1000).toFixed(1)} s after it was mended`,
   );
@@ -51,18 +48,14 @@ test('a mail server gone and back: its mailbox says so, the other goes on', asyn
 
   const begun = performance.now();
   await server.down();
-  await container.pageSays(
-    'support INBOX',
-    { status: /failed/, output: /ECONNREFUSED|CONNECTION/ },
-    NEXT_TRY,
-  );
+  await container.pageSays('support INBOX', { status: /failed/, output: /ECONNREFUSED|CONNECTION/ }, SPACED);
   await container.pageSays('sales INBOX', { status: /^OK$/, output: /^watched$/ });
   await container.pageSays('mailwatchd', { status: /^OK$/ });
   expect((await container.exec('mailwatchd', 'status', '--check')).stdout).toContain('support/INBOX');
   await container.until('half a minute without the server', () => performance.now() - begun > 30_000);
 
   const outage = await mail.outage('mail server gone for 30 s and back', () => server.up());
-  await outage.over(NEXT_TRY);
+  await outage.over(SPACED);
   await container.pageSays('support INBOX', { status: /^OK$/, output: /^watched$/ });
   await mail.expectEachOnce();
 });
@@ -145,11 +138,11 @@ test('state full, and space again', async () => {
   const outage = await mail.outage('state full', async () => disk.fill());
   await container.pageSays('state', { status: /limit/i });
   // The daemon can tell nothing of itself there any more.
-  await container.pageSays('status', { status: /failed/, output: /no space left in .*mailwatchd/ }, NEXT_TRY);
+  await container.pageSays('status', { status: /failed/, output: /no space left in .*mailwatchd/ }, SPACED);
   await container.pageSays('heartbeat', { status: /^OK$/ });
   await mail.deliver();
   await mend('state full', outage, () => disk.empty());
-  await container.pageSays('status', { status: /^OK$/ }, NEXT_TRY);
+  await container.pageSays('status', { status: /^OK$/ }, SPACED);
   await container.pageSays('support INBOX', { status: /^OK$/, output: /^watched$/ });
   await mail.expectEachOnce();
 });
@@ -222,7 +215,7 @@ test('two containers on one state volume: the second waits, and takes over', asy
   await mail.flows();
 
   const outage = await mail.outage('the first of two containers stopped', () => first.stop());
-  await outage.over(NEXT_TRY);
+  await outage.over(SPACED);
   await second.pageSays('support INBOX', { status: /^OK$/, output: /^watched$/ });
   await second.pageSays('mailwatchd', { status: /^OK$/ });
   await mail.expectEachOnce();
@@ -310,7 +303,7 @@ test('a pid file that names a stranger: it is left alone, and the watcher comes 
     await container.signalDaemon('KILL');
     await forge('1');
   });
-  await outage.over(NEXT_TRY);
+  await outage.over(SPACED);
   expect(await lives()).toBe(true);
   await container.pageSays('heartbeat', { status: /^OK$/, output: /runs as process/ });
   await mail.expectEachOnce();
@@ -358,7 +351,7 @@ test.each([
     parameters: ['--memory', '512m', '--pids-limit', '500'],
   });
   const folders = users.map((user) => ({ account: user, user, folder: 'INBOX' }));
-  await container.watching(NEXT_TRY);
+  await container.watching(SPACED);
   const seconds = (performance.now() - begun) / 1000;
   using mail = startMailFlow(server, container, folders);
   await container.until('every mailbox on the page', async () => {
@@ -392,7 +385,7 @@ test('200 mailboxes on the hardened command line: each is looked at, though all 
       const rows = await container.page.rows().catch(() => []);
       return rows.filter(({ output }) => output.includes('CONNECTION_REFUSED')).length >= 8 * 25;
     },
-    2 * NEXT_TRY,
+    SPACED,
   );
   const { stdout } = await container.exec(
     ...['sh', '-c', 'cd /sys/fs/cgroup && cat pids/pids.events 2>/dev/null || cat pids.events'],

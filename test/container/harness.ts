@@ -32,11 +32,11 @@ const ASK_EVERY = 200;
 export const DAEMON = /^\S*node .*main\.js run /;
 export const MONIT = /^monit -I /;
 
-/** Monit's cycle is 5 s: whatever it says or does may take a few. */
-export const CYCLES = 60_000;
+/** Monit's cycle is 5 s: whatever it says or does may take a few, each long where the machine has much else to do. */
+export const CYCLES = 150_000;
 
 /** Monit waits 20 s for a start that failed, and the script up to 60 s before the next, ms. */
-export const SPACED = 180_000;
+export const SPACED = 300_000;
 
 export interface ContainerOptions {
   accounts: object[];

@@ -10,11 +10,11 @@ import { until } from '../servers/until.ts';
 import { dockerOk } from './docker.ts';
 import {
   type Container,
-  CYCLES,
   containerAccount,
   createContainer,
   DAEMON,
   MONIT,
+  SPACED,
   startContainer,
 } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
@@ -241,10 +241,10 @@ test(`docker kill ${KILLS} times at random under delivery: each message once, an
   const moments: Record<string, () => Promise<unknown>> = {
     'in delivery': () => {
       const sent = stream.sent() + random.between(1, 60);
-      return until('more mail', () => stream.sent() >= sent, CYCLES, 1);
+      return until('more mail', () => stream.sent() >= sent, SPACED, 1);
     },
     'while it settles what the last life left': () =>
-      until('the watcher', async () => (await container.processes(DAEMON)).length > 0, CYCLES, 1),
+      until('the watcher', async () => (await container.processes(DAEMON)).length > 0, SPACED, 1),
   };
   for (let kill = 1; kill <= KILLS; kill++) {
     const [moment, come] = random.pick(Object.entries(moments));

@@ -6,7 +6,7 @@ import { makeSmallMessage } from '../servers/corpus.ts';
 import type { Dovecot } from '../servers/dovecot.ts';
 import { seededRandom } from '../servers/random.ts';
 import { until } from '../servers/until.ts';
-import { type Container, CYCLES } from './harness.ts';
+import { type Container, CYCLES, SPACED } from './harness.ts';
 
 /** So many messages may be under way in a stream. */
 const BACKLOG = 20;
@@ -83,11 +83,7 @@ export function startMailFlow(
       const sending = (async () => {
         while (!stopped) {
           await flow.deliver();
-          await until(
-            'the backlog',
-            () => stopped || count - consumer.consumed.length < BACKLOG,
-            10 * CYCLES,
-          );
+          await until('the backlog', () => stopped || count - consumer.consumed.length < BACKLOG, SPACED);
         }
       })();
       // Whoever stops it hears of it.

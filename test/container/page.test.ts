@@ -4,6 +4,7 @@ import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { openTab } from './browser.ts';
 import {
   type Container,
+  CYCLES,
   containerAccount,
   createContainer,
   DAEMON,
@@ -17,9 +18,6 @@ const INBOX = { account: 'support', user: 'ann', folder: 'INBOX' };
 /** Monit's way of saying that somebody stopped it, or its check. */
 const NOT_MONITORED = /^Not monitored$/;
 const OK = /^OK$/;
-
-/** What a button does happens at once, or at the next cycle. */
-const BUTTON = 30_000;
 
 async function startWatching(server: Dovecot): Promise<Container> {
   const accounts = [containerAccount(server, 'support', 'ann')];
@@ -63,7 +61,7 @@ test('stopped on the page it stays so, until it is started there', async () => {
 
   const pressed = performance.now();
   await container.page.press('mailwatchd', 'start');
-  await outage.over(BUTTON);
+  await outage.over();
   console.log(`scenario: start on the page: ${((performance.now() - pressed) / 1000).toFixed(1)} s`);
   await expectHealthy(container);
   await mail.expectEachOnce();
@@ -90,7 +88,7 @@ test('stopped on the page while its starts fail it stays so, also when they woul
   expect(await container.processes(DAEMON)).toEqual([]);
 
   await container.page.press('mailwatchd', 'start');
-  await outage.over(BUTTON);
+  await outage.over();
   await mail.expectEachOnce();
 });
 
@@ -119,7 +117,7 @@ test('restarted on the page', async () => {
     container.page.press('mailwatchd', 'restart'),
   );
   await container.until('another daemon', async () => ![null, former].includes(await container.daemon()));
-  await outage.over(BUTTON);
+  await outage.over();
   await stream.stop();
 
   await container.watching();
@@ -148,7 +146,7 @@ test('in a browser: stop, start and restart, and a mailbox of its own page', asy
   /** The page loads itself anew every few seconds. */
   const shows = async (name: string, text: string) => {
     await page.goto(container.page.url);
-    await rowOf(name).getByText(text).waitFor({ timeout: 60_000 });
+    await rowOf(name).getByText(text).waitFor({ timeout: CYCLES });
   };
 
   await shows('mailwatchd', 'OK');
@@ -166,13 +164,13 @@ test('in a browser: stop, start and restart, and a mailbox of its own page', asy
   await tab.screenshot('stopped');
 
   const outage = await mail.outage('stopped, then started in a browser', () => press('Start service'));
-  await outage.over(BUTTON);
+  await outage.over();
   await shows('mailwatchd', 'OK');
   await shows('support INBOX', 'watched');
 
   const former = await container.daemon();
   const restart = await mail.outage('restarted in a browser', () => press('Restart service'));
-  await restart.over(BUTTON);
+  await restart.over();
   await container.until('another daemon', async () => ![null, former].includes(await container.daemon()));
   await shows('mailwatchd', 'OK');
   await tab.screenshot('restarted');
