@@ -86,6 +86,9 @@ export interface Dovecot extends AsyncDisposable {
 const MAIL_UID = 8;
 const MAIL_GID = 8;
 
+const LOWEST_PORT = 10_000;
+const LOWEST_OUTGOING_PORT = 32_768;
+
 /** A port can be taken between choosing it and listening on it. */
 const START_ATTEMPTS = 3;
 const START_WITHIN = 15_000;
@@ -410,18 +413,28 @@ function writeUsers(directory: string, users: Record<string, string>): void {
 const homeOf = (directory: string, users: Record<string, string>, user: string): string =>
   join(directory, 'homes', String(Object.keys(users).indexOf(user)));
 
-/** Ports that were free a moment ago, all different. */
+/**
+ * Ports that were free a moment ago, all different. Lower than those of outgoing connections
+ * (ip_local_port_range), which could take them while the server is down.
+ */
 async function freePorts(host: string, count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, host);
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = LOWEST_PORT + Math.floor(Math.random() * (LOWEST_OUTGOING_PORT - LOWEST_PORT));
+    if (await isFree(host, port)) ports.add(port);
+  }
+  return [...ports];
+}
+
+async function isFree(host: string, port: number): Promise<boolean> {
+  const server = createServer().listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch {
+    return false;
+  }
+  await once(server.close(), 'close');
+  return true;
 }
 
 /** Whether something greets on the port: a listening socket alone may still have no process behind it. */

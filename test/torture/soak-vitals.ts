@@ -17,7 +17,9 @@ const SPAN = 2 * 60_000;
 /** The most that memory may grow, bytes an hour. */
 const MOST_GROWTH = 1024 * 1024;
 /** Quiet points of each half, below which a constant cannot be told. */
-const LEAST_QUIET = 5;
+const LEAST_QUIET = 4;
+/** Now and then one or two more or less are there. */
+const CHANCE = 2;
 
 export interface Vitals {
   /** Since the daemon's start, ms. */
@@ -126,9 +128,9 @@ export function judgeVitals(series: readonly Vitals[]): { findings: Finding[]; w
   for (const name of ['descriptors', 'sockets', 'timers', 'handles'] as const) {
     const counts = quiet.map((vitals) => vitals.counts[name]);
     words.push(`${name} at quiet points: ${counts.join(' ')}`);
-    // Now and then one more or less is there; a leak leaves each later point above all earlier ones.
+    // A leak leaves each later point above all earlier ones.
     const [first, second] = [counts.slice(0, half), counts.slice(-half)];
-    if (half >= LEAST_QUIET && Math.min(...second) > Math.max(...first))
+    if (half >= LEAST_QUIET && Math.min(...second) > Math.max(...first) + CHANCE)
       findings.push({ kind: 'other', what: `ever more ${name}: ${counts.join(' ')}` });
   }
   return { findings, words };
