@@ -42,8 +42,6 @@ interface Case {
   /** Names it to whoever repeats it. */
   name: string;
   raw: Buffer;
-  /** The case behind it is compared with it. */
-  isCompared?: boolean;
   /** Faults of the document beside those that none may have; `before` is that of the case before. */
   demands(document: MessageDocument, before: Answer): string[];
 }
@@ -116,11 +114,12 @@ async function manyMessages(
   const goesOn = () =>
     number < LEAST_CASES || (thorough ? number < THOROUGH_CASES : performance.now() < ends);
   while (found < MOST_FAULTS && goesOn()) {
-    const all = Array.from({ length: BATCH }, (_, index) => makeCase(material, number + index));
+    const wanted = Array.from({ length: BATCH }, (_, index) => number + index).filter(
+      // What a case is compared with goes with it.
+      (one) => only.test(nameOf(one)) || (kindOf(one) === 'whole' && only.test(nameOf(one + 1))),
+    );
+    const cases = wanted.map((one) => makeCase(material, one));
     number += BATCH;
-    // What a case is compared with goes with it.
-    const wanted = (one: Case | undefined) => one !== undefined && only.test(one.name);
-    const cases = all.filter((one, index) => wanted(one) || (one.isCompared && wanted(all[index + 1])));
     if (cases.length === 0) continue;
     const { faults, wrong } = await attempt(cases, directory);
     add({ runs: cases.length, faults });
@@ -133,31 +132,42 @@ async function manyMessages(
   }
 }
 
+type Kind = 'cut' | 'whole' | 'joined' | 'generated' | 'mutated';
+
+function kindOf(number: number): Kind {
+  const place = number % ROUND;
+  return (['cut', 'whole', 'joined'] as const)[place] ?? (place % 2 === 0 ? 'mutated' : 'generated');
+}
+
+const nameOf = (number: number): string => `${kindOf(number)} ${number}`;
+
 /** The n-th case of a seed, whatever came before it. */
 function makeCase(material: Material, number: number): Case {
-  const { seed, words } = material;
-  const random = seededRandom(seed + number * 0x9e3779b1);
-  switch (number % ROUND) {
-    case 0:
-      return cutCase(material, number / ROUND);
-    case 1:
-      return wholeCase(material, number);
-    case 2:
+  const random = seededRandom(material.seed + number * 0x9e3779b1);
+  switch (kindOf(number)) {
+    case 'cut':
+      return cutCase(material, number);
+    case 'whole':
+      return { name: nameOf(number), raw: whole(material, number), demands: () => [] };
+    case 'joined':
       return joinedCase(material, number) ?? mutatedCase(random, number, material);
+    case 'mutated':
+      return mutatedCase(random, number, material);
+    case 'generated': {
+      const { raw, expected } = makeHostile(random, material.words);
+      return { name: nameOf(number), raw, demands: (document) => unexpected(document, expected) };
+    }
   }
-  if (number % 2 === 0) return mutatedCase(random, number, material);
-  const { raw, expected } = makeHostile(random, words);
-  return { name: `generated ${number}`, raw, demands: (document) => unexpected(document, expected) };
 }
 
 /** Messages are cut at one byte after the other: a run without end comes to each byte of some. */
 function cutCase({ seed, seeds }: Material, number: number): Case {
-  let length = number;
+  let length = number / ROUND;
   for (let at = seed % seeds.length; ; at = (at + 1) % seeds.length) {
     const raw = seeds[at]!;
     if (length < raw.length)
       return {
-        name: `cut ${number} (message ${at} after ${length} bytes)`,
+        name: `${nameOf(number)} (message ${at} after ${length} bytes)`,
         raw: raw.subarray(0, length),
         demands: () => [],
       };
@@ -167,16 +177,12 @@ function cutCase({ seed, seeds }: Material, number: number): Case {
 
 const whole = ({ seed, seeds }: Material, number: number): Buffer => seededRandom(seed + number).pick(seeds);
 
-function wholeCase(material: Material, number: number): Case {
-  return { name: `whole ${number}`, raw: whole(material, number), isCompared: true, demands: () => [] };
-}
-
 /** The message of the case before, with a part more. */
 function joinedCase(material: Material, number: number): Case | null {
   const joined = join(seededRandom(material.seed + number), whole(material, number - 1));
   if (joined === null) return null;
   return {
-    name: `joined ${number} (${joined.name})`,
+    name: `${nameOf(number)} (${joined.name})`,
     raw: joined.raw,
     demands: (document, before) => (before !== null && 'id' in before ? joined.hidden(before, document) : []),
   };
@@ -185,7 +191,7 @@ function joinedCase(material: Material, number: number): Case | null {
 function mutatedCase(random: Random, number: number, { seeds }: Material): Case {
   const from = random.between(0, seeds.length - 1);
   const { raw, name } = mutate(random, seeds[from]!, random.pick(seeds));
-  return { name: `mutated ${number} (message ${from}: ${name})`, raw, demands: () => [] };
+  return { name: `${nameOf(number)} (message ${from}: ${name})`, raw, demands: () => [] };
 }
 
 /** What differs from what was written. */
