@@ -119,7 +119,7 @@ export async function exposure(random: Random, number: number): Promise<Fault[]>
       said += chunk.toString();
     });
   try {
-    await until('the daemon to have tried', () => hasTried(place, daemon.pid!));
+    await until('the daemon to have tried', () => hasTried(place, daemon.pid!), 60_000);
     for (const { pid, command } of familyOf(daemon.pid!)) {
       look(`the command line of ${command}`, shown(pid, 'cmdline'));
       // It has what it was started with.

@@ -145,7 +145,7 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
     await until(
       'the mailbox to be told of',
       () => (place.mailboxes() ?? []).some(({ state, reason }) => reason !== null || state === 'idle'),
-      20_000,
+      60_000,
     );
     for (const parameters of [['status'], ['status', '--check'], ['list']])
       look(parameters.join(' '), await piped(place, parameters));
