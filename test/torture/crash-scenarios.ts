@@ -72,17 +72,22 @@ async function lived(stage: Stage, parameters: string[], expected = [0]): Promis
   for (const { what } of await demand(stage, parameters, expected)) throw new Error(what);
 }
 
-const large = (name: string, bytes = 5_000): Buffer =>
-  Buffer.concat([letter(name), Buffer.from('x\r\n'.repeat(bytes / 3))]);
+const large = (name: string, bytes = 5_000, parts = {}): Buffer =>
+  Buffer.concat([letter(name, parts), Buffer.from('x\r\n'.repeat(bytes / 3))]);
 
 /** More that match nothing than a mailbox takes without asking. */
 const UNCLEAR = 101;
 
 /** A command that must do what it is for. */
 export async function demand(stage: Stage, parameters: string[], expected = [0]): Promise<Finding[]> {
-  const { status, stderr } = await stage.place.command(parameters);
-  if (expected.includes(status ?? -1)) return [];
-  return [{ kind: 'other', what: `${parameters.join(' ')}: exit ${status}: ${stderr.slice(-2000)}` }];
+  const life = stage.live(parameters);
+  await until(`${parameters.join(' ')} to end`, () => life.ended(), WITHIN);
+  await life.end;
+  const { exitCode } = life.process;
+  if (expected.includes(exitCode ?? -1)) return [];
+  return [
+    { kind: 'other', what: `${parameters.join(' ')}: exit ${exitCode}: ${life.output().slice(-2000)}` },
+  ];
 }
 
 /** Ends a daemon without warning, after it has done what `when` waits for. */
@@ -113,16 +118,10 @@ async function unclean(stage: Stage): Promise<void> {
   forgetStatus(stage.place);
 }
 
-/** Three parsers run out of memory over it, within these limits. */
+/** While these are worn three parsers die over it. */
 const UNPARSABLE = {
-  settings: { limits: { parseMemoryMb: 192 } },
-  message: () => {
-    const header = letter('one')
-      .toString()
-      .replace('text/plain', 'text/html')
-      .replace(/\r\n\r\n.*$/s, '');
-    return Buffer.from(`${header}\r\n\r\n${'<p>x'.repeat(1_500_000)}\r\n`);
-  },
+  clothes: { environment: { TORTURE_PARSERS: 'die' } },
+  message: () => large('one', 5_000_000, { attachments: true }),
 };
 
 /** So many documents were taken, and the daemon waits for mail again. */
@@ -274,12 +273,12 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     ...{ name: 'quarantine of what cannot be parsed', actors: ['spool', 'pool'], command: once },
-    settings: () => UNPARSABLE.settings,
     async before(stage) {
+      stage.wear(UNPARSABLE.clothes);
       await stage.send(UNPARSABLE.message());
       await stage.send(letter('second'));
     },
-    check: (stage, reference) => withQuarantine(stage, reference, ['MiB resident']),
+    check: (stage, reference) => withQuarantine(stage, reference, ['PARSER_DIED']),
   },
   {
     ...{ name: 'quarantine of what killed three runs', actors: ['spool'], command: once },
@@ -349,11 +348,13 @@ export const SCENARIOS: Scenario[] = [
     ...{ name: 'replay without a daemon', actors: ['spool', 'main'] },
     command: () => ['replay', '--quarantined'],
     async before(stage) {
-      stage.configure(UNPARSABLE.settings);
+      stage.wear(UNPARSABLE.clothes);
       await stage.send(UNPARSABLE.message());
       await stage.send(letter('second'));
       await lived(stage, ['once']);
-      stage.configure({});
+      stage.wear({});
+      if ((await stage.place.list('--state', 'quarantined')).length !== 1)
+        throw new Error('nothing is quarantined');
     },
     after: async (stage) => [
       ...(await demand(stage, ['replay', '--quarantined'])),
