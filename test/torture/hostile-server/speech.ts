@@ -436,9 +436,11 @@ const rows: Behaviour[] = [
     name: "parts of a body answered with another message's",
     says: ['MESSAGE_UNFETCHABLE', 'FETCH_INCOMPLETE'],
     large: true,
-    spoil: instead(PARTS, ({ tag, rest, session }) =>
-      session.send(row(foreign, foreign.messages[0]!, rest), `${tag} OK there`),
-    ),
+    spoil: instead(PARTS, ({ tag, rest, session }) => {
+      const [asked] = pick(session.folder!, rest.split(' ')[0]!, true);
+      const source = Buffer.alloc(asked!.source.length, 'not yours ');
+      session.send(row(foreign, { ...foreign.messages[0]!, source }, rest), `${tag} OK there`);
+    }),
   },
   {
     name: 'rows twice and backwards',
