@@ -70,9 +70,12 @@ export interface Container extends AsyncDisposable {
   setSecret(name: string, content: string): void;
   /** `docker run`: once. */
   run(): Promise<void>;
-  /** `docker start`, `docker stop`, `docker restart`, `docker kill`; the time that each took, ms. */
+  /**
+   * `docker start`, `docker stop`, `docker restart`, `docker kill`; the time that each took, ms. What has not
+   * stopped after `patience` seconds is killed: Docker has 10.
+   */
   start(): Promise<number>;
-  stop(): Promise<number>;
+  stop(patience?: number): Promise<number>;
   restart(): Promise<number>;
   kill(): Promise<number>;
   /** `docker run IMAGE COMMAND`, with all that the container has. */
@@ -196,7 +199,7 @@ export function createContainer(options: ContainerOptions): Container {
       await bears('run', '--detach', '--name', name, ...parameters);
     },
     start: () => bears('start', name),
-    stop: () => takesOf('stop', name),
+    stop: (patience) => takesOf('stop', ...(patience === undefined ? [] : [`--time=${patience}`]), name),
     restart: () => bears('restart', name),
     kill: () => takesOf('kill', name),
     command: (...command) => docker('run', '--rm', ...parameters, ...command),
