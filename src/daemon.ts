@@ -118,6 +118,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
 
+  /** Of `once`: each mailbox's end, and what stopped those that failed. */
+  const outcomes: Promise<void>[] = [];
+  const failures: Failure[] = [];
+  const failed = (mailbox: string, error: unknown): void => {
+    failures.push({ mailbox, error: toMailwatchdError(error, 'INTERNAL') });
+  };
+
   async function start(account: AccountConfig, folder: string): Promise<void> {
     const mailbox = { account: account.name, folder };
     const controller = new AbortController();
@@ -139,6 +146,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       },
     });
     watched.set(nameOf(mailbox), { account, folder, watcher, controller });
+    // At once: it may fail before the next one is started, and a rejection that nobody hears ends the process.
+    if (mode === 'once')
+      outcomes.push(watcher.done.catch((error: unknown) => failed(nameOf(mailbox), error)));
     await countQuarantined(mailbox);
   }
 
@@ -235,11 +245,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   // Whoever looks once we are ready finds every mailbox.
   await status.written();
   if (mode === 'once') {
-    const failures: Failure[] = [];
-    const ended = [...watched].map(([mailbox, { watcher }]) =>
-      watcher.done.catch((error) => failures.push({ mailbox, error: toMailwatchdError(error, 'INTERNAL') })),
-    );
-    void Promise.all(ended).then(() => finished.resolve(failures));
+    void Promise.all(outcomes).then(() => finished.resolve(failures));
   } else {
     engine.spool.onChangedOutside(() => {
       serve();

@@ -64,6 +64,18 @@ test('whoever waited for the start finds every mailbox in the status', async () 
   await daemon.stop();
 });
 
+test('once tells of a mailbox that failed before the last one was started', async () => {
+  const folders = ['INBOX', 'A', 'B', 'C', 'D', 'E'];
+  using rig = await makeRig(1, [{ password: { env: 'UNSET' }, folders }]);
+  const daemon = await start(rig.config, listeningLog(), 'once');
+  const failures = await daemon.finished;
+  expect(failures.map(({ mailbox }) => mailbox).toSorted()).toEqual(
+    folders.map((folder) => `support/${folder}`).toSorted(),
+  );
+  for (const { error } of failures) expect(error.code).toBe('SECRET_UNAVAILABLE');
+  await daemon.stop();
+});
+
 test('a second daemon on the same state fails, and the first goes on', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
   using rig = await makeRig(server.port);
