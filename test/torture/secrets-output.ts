@@ -88,6 +88,8 @@ const TROUBLES: Trouble[] = [
 
 /** What no line may hold: controls, what turns or hides text, line ends that JSON knows not. */
 const RAW = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
+/** Whatever servers say, it is told as what it is. */
+const DEFECT = 'mailwatchd: INTERNAL:';
 const FORGED_EVENT = new RegExp(`^\\S+ error ${FORGED}`);
 /** A whole one: what comes from outside stands in quotes, and does not end them. */
 const LOG_LINE =
@@ -121,7 +123,13 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
   const look = (what: string, said: string, isLog = false) => {
     const wrong = said
       .split('\n')
-      .find((line) => RAW.test(line) || line.startsWith(FORGED) || (isLog && !isEvent(line, format)));
+      .find(
+        (line) =>
+          RAW.test(line) ||
+          line.startsWith(FORGED) ||
+          line.startsWith(DEFECT) ||
+          (isLog && !isEvent(line, format)),
+      );
     if (wrong !== undefined)
       faults.push({
         kind: 'other',
