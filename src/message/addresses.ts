@@ -1,5 +1,6 @@
 /** Address fields (RFC 5322 §3.4) → names and addresses, and what in them looks forged. */
 import { isAscii } from 'node:buffer';
+import { cleanText } from './clean.ts';
 import { decodedText, type Field, fieldText } from './headers.ts';
 import { parseAddressList } from './mailparser.ts';
 import type { Warn } from './warnings.ts';
@@ -17,8 +18,9 @@ export function readAddresses(field: Field, hints: readonly string[], warn: Warn
   const entries = parseAddressList(canonicalWords(text, hints, warn));
   const addresses: Address[] = [];
   for (const entry of entries) {
-    const name = decodedText(collapse(entry.name), hints, warn);
-    const address = entry.address.trim();
+    // The parser decodes words by itself, also where none may stand.
+    const name = cleanText(decodedText(collapse(entry.name), hints, warn), warn);
+    const address = cleanText(entry.address, warn).trim();
     if (name === '' && address === '') continue;
     if (address.startsWith('"')) warn('address-quoted-local');
     if (!isAscii(Buffer.from(address))) warn('address-non-ascii');

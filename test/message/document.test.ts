@@ -193,6 +193,12 @@ describe('text and HTML', () => {
     expect(parsed(message('mixed', ...pages)).body).toMatch(/^one\n.*two$/s);
   });
 
+  test('an encoded word in the place of an address brings no NUL in', () => {
+    const document = parsed(mail('From:=??q?=00?=\r\nTo: =?utf-8?q?a=00b?=@x.example\r\n\r\n'));
+    expect(JSON.stringify(document)).not.toContain('\\u0000');
+    expect(document.warnings).toContain('nul-removed');
+  });
+
   test('plain parts are joined by newlines; HTML parts are html', () => {
     const document = parsed(
       message('mixed', part('text/plain', 'one'), part('text/html', '<p>x</p>'), part('text/plain', 'two')),
