@@ -19,7 +19,12 @@ process.on('SIGUSR1', () => undefined);
 // A defect ends the process: what it was doing is in the ledger, and the supervisor starts it again.
 process.on('uncaughtException', (error) => {
   const place = error.stack?.split('\n')[1]?.trim() ?? 'no stack';
-  process.stderr.write(`mailwatchd: INTERNAL: ${JSON.stringify(error.message)} ${place}: please report it\n`);
+  // Foreign text may be in it; what escapes that elsewhere may be what failed.
+  const told = `${JSON.stringify(error.message)} ${place}`.replace(
+    /[^ -~]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  process.stderr.write(`mailwatchd: INTERNAL: ${told}: please report it\n`);
   process.exit(70);
 });
 
