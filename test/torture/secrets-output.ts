@@ -142,7 +142,7 @@ export async function output(random: Random, number: number): Promise<Fault[]> {
 
   for (const command of ['check', 'plan'])
     look(`${command} on a terminal`, await onTerminal(place, [command]));
-  for (const parameters of [['check'], ['once'], random.pick(WRONG)])
+  for (const parameters of [['check'], ['once'], ...WRONG])
     look(parameters.join(' '), await piped(place, parameters));
   const daemon = spawn('setpriv', ['--pdeathsig', 'KILL', ...programOf(place, ['run'])], {
     stdio: ['ignore', 'ignore', 'pipe'],
