@@ -7,7 +7,7 @@ import { readDocument } from '../dovecot/documents.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
 import { familyOf } from '../servers/processes.ts';
 import { publishedFiles } from '../servers/published.ts';
-import { formsOf } from '../torture/secrets-canaries.ts';
+import { formsOf } from '../torture/secrets/canaries.ts';
 import { dockerOk, LICENSE, textsIn } from './docker.ts';
 import { type Container, containerAccount, IMAGE, SPACED, startContainer } from './harness.ts';
 import { startMailFlow } from './mail-flow.ts';
