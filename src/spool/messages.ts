@@ -79,7 +79,7 @@ export function isUnread(known: Known): boolean {
 
 /** Records "staged" (inside a transaction): from its commit on the message is ours to hand over. */
 export function recordStaged(ledger: Ledger, facts: MessageFacts, staged: StagedRow, now: number): void {
-  putMessage(ledger, facts, 'staged', now);
+  putMessage(ledger, facts, { state: 'staged', parsed: staged.kind === 'document' }, now);
   ledger.run(
     `INSERT INTO staging (epoch, uid, kind, run, stem, path, has_attachments, has_source, code, reason, complete)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -97,14 +97,23 @@ export function recordStaged(ledger: Ledger, facts: MessageFacts, staged: Staged
   );
 }
 
-/** A new row gets `state`; one that exists (unfetchable, quarantined, replayed) keeps its own until it is settled. */
-function putMessage(ledger: Ledger, facts: MessageFacts, state: MessageState, now: number): void {
+/**
+ * A new row gets `state`; one that exists (unfetchable, quarantined, replayed) keeps its own until it is settled.
+ * `parsed`: the Message-ID is the document's, which counts more than what the header seemed to hold.
+ */
+function putMessage(
+  ledger: Ledger,
+  facts: MessageFacts,
+  { state, parsed }: { state: MessageState; parsed: boolean },
+  now: number,
+): void {
   ledger.run(
     `INSERT INTO message (epoch, uid, state, message_id, declared_size, size, sha256, internal_date, flags,
        owes_after, recorded_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (epoch, uid) DO UPDATE SET
-       declared_size = excluded.declared_size, message_id = coalesce(excluded.message_id, message_id),
+       declared_size = excluded.declared_size,
+       message_id = CASE WHEN ? THEN excluded.message_id ELSE coalesce(excluded.message_id, message_id) END,
        size = coalesce(excluded.size, size),
        sha256 = coalesce(excluded.sha256, sha256), owes_after = max(owes_after, excluded.owes_after)`,
     facts.epoch,
@@ -119,6 +128,7 @@ function putMessage(ledger: Ledger, facts: MessageFacts, state: MessageState, no
     JSON.stringify(facts.flags),
     facts.owesAfter ? 1 : 0,
     now,
+    parsed ? 1 : 0,
   );
 }
 
@@ -224,7 +234,7 @@ export function recordUnfetchable(
       flags: message.flags,
       owesAfter: false,
     },
-    'unfetchable',
+    { state: 'unfetchable', parsed: false },
     now,
   );
   ledger.run(

@@ -211,3 +211,14 @@ test('reading works after the daemon has stopped, and where there is no ledger y
   rmSync(place.state, { recursive: true });
   expect(codeOf(() => [...listMessages(place.state)])).toBe('STORAGE_MISSING');
 });
+
+test('a published message is listed with the Message-ID of its document, whatever was read in its header before', () => {
+  const place = makePlace();
+  const service = open(place);
+  const { epoch } = service.calls.openEpoch(INBOX, observation());
+  service.calls.recordUnfetchable(epoch.id, metadata(5), { code: 'MESSAGE_UNFETCHABLE' });
+  expect(hand(service, staged(place, service, epoch, 5, { metadata: { messageId: null } }))).toEqual([null]);
+  service.flush();
+  const [row] = [...listMessages(place.state)];
+  expect(row).toMatchObject({ uid: 5, state: 'published', messageId: null });
+});
