@@ -13,6 +13,7 @@ import { quantile } from './statistics.ts';
 const MESSAGES = 1_000;
 /** The first ones find code that has not been compiled yet; they are told apart. */
 const WARM_UP = 50;
+
 export const latency: Bench = {
   name: 'latency',
   description: 'from the push of the server to the JSON, for messages that come one at a time',

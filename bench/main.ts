@@ -1,6 +1,7 @@
 /** `npm run bench`: measures the built program on servers of its own, and prints tables. */
 import { parseArgs } from 'node:util';
 import { backfill } from './backfill/backfill.ts';
+import { SETS } from './backfill/mail.ts';
 import type { Bench, Result } from './bench.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
@@ -34,9 +35,16 @@ async function main(): Promise<number> {
     },
   });
   const unknown = positionals.filter((name) => !BENCHES.some((bench) => bench.name === name));
-  if (values.help || unknown.length > 0) {
-    process.stderr.write(unknown.length > 0 ? `no such benchmark: ${unknown.join(', ')}\n\n${USAGE}` : USAGE);
-    return values.help ? 0 : 64;
+  const unknownSets = values.set.filter((name) => !Object.hasOwn(SETS, name));
+  const unfit = (['rounds', 'limit', 'seconds'] as const).filter((name) => !(Number(values[name]) > 0));
+  const faults = [
+    ...unknown.map((name) => `no such benchmark: ${name}`),
+    ...unknownSets.map((name) => `no such set: ${name}`),
+    ...unfit.map((name) => `--${name} must be a number above 0`),
+  ];
+  if (values.help || faults.length > 0) {
+    process.stderr.write([...faults, USAGE].join('\n'));
+    return faults.length > 0 ? 64 : 0;
   }
   const options = {
     sets: values.set,
