@@ -32,11 +32,16 @@ function main(): Promise<number> {
   const wanted = ATTACKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
   const unknown = positionals.filter((name) => !ATTACKS.some((attack) => attack.name === name));
   const minutes = Number(values.minutes);
-  if (values.help || unknown.length > 0 || !(minutes > 0)) {
-    process.stderr.write(unknown.length > 0 ? `no such attack: ${unknown.join(', ')}\n\n${USAGE}` : USAGE);
-    return Promise.resolve(values.help ? 0 : 64);
-  }
   const seed = values.seed === undefined ? runSeed() : Number(values.seed);
+  const faults = [
+    ...unknown.map((name) => `no such attack: ${name}`),
+    ...(minutes > 0 ? [] : ['--minutes must be a number above 0']),
+    ...(Number.isSafeInteger(seed) ? [] : ['--seed must be a whole number']),
+  ];
+  if (values.help || faults.length > 0) {
+    process.stderr.write([...faults, USAGE].join('\n'));
+    return Promise.resolve(faults.length > 0 ? 64 : 0);
+  }
   openScratch();
   return torture(wanted, minutes, { seed, thorough: values.thorough, only: new RegExp(values.only) });
 }
