@@ -80,15 +80,17 @@ export function watchMailbox(options: WatchOptions): Watcher {
   /** What `once` could not do although all else is done. */
   let unfinished: MailwatchdError | null = null;
 
-  /** The signal of a wait that a stop or a nudge ends. */
-  const interruption = () => AbortSignal.any([signal, nudged.signal]);
+  // A stop ends each wait as a nudge does. One controller, since AbortSignal.any leaves something of each wait behind.
+  const nudge = () => nudged.abort();
+  signal.addEventListener('abort', nudge, { once: true });
+  if (signal.aborted) nudge();
   const takeNudge = (): boolean => {
     const wasNudged = nudged.signal.aborted;
-    if (wasNudged) nudged = new AbortController();
+    if (wasNudged && !signal.aborted) nudged = new AbortController();
     return wasNudged;
   };
   const pause = async (milliseconds: number) => {
-    await sleep(clock, milliseconds, interruption());
+    await sleep(clock, milliseconds, nudged.signal);
     takeNudge();
   };
 
@@ -244,10 +246,13 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const idle = connection.canIdle();
     reporter.state(idle ? 'idle' : 'polling');
     const most = Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery);
-    await connection.wait(most, interruption());
+    await connection.wait(most, nudged.signal);
     if (!idle && !signal.aborted) await connection.noop();
   }
 
-  const done = run().finally(() => reporter.stopped());
-  return { done, nudge: () => nudged.abort(), report: reporter.report };
+  const done = run().finally(() => {
+    signal.removeEventListener('abort', nudge);
+    reporter.stopped();
+  });
+  return { done, nudge, report: reporter.report };
 }

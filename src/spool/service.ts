@@ -166,9 +166,10 @@ function stopRun(ledger: Ledger, storage: Storage, handover: Handover): void {
 /** The questions that main asks, by name; each is one transaction or a reading. */
 function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run, now: () => number) {
   const newestBefore = ledger.get<{ id: number | null }>('SELECT max(id) AS id FROM epoch')?.id ?? 0;
-  /** Up to where an epoch must have been scanned to be through with its suspects. */
-  const suspectsUpTo = new Map<number, number>();
-  const warned = new Set<string>();
+  /** By mailbox: up to where its epoch must have been scanned to be through with its suspects. */
+  const suspectsUpTo = new Map<string, { epoch: number; uid: number }>();
+  /** By mailbox: what was told at its last opening. */
+  const told = new Map<string, string[]>();
   let replays = 0;
 
   /** An unclean end makes the first unhandled messages of the mailboxes that were there suspects. */
@@ -181,9 +182,9 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
       newestBefore,
     );
     if (before === undefined) return false;
-    const upTo = suspectsUpTo.get(epoch.id);
-    if (upTo !== undefined) return epoch.scannedThrough < upTo;
-    suspectsUpTo.set(epoch.id, firstNew - 1);
+    const upTo = suspectsUpTo.get(mailboxName(epoch));
+    if (upTo?.epoch === epoch.id) return epoch.scannedThrough < upTo.uid;
+    suspectsUpTo.set(mailboxName(epoch), { epoch: epoch.id, uid: firstNew - 1 });
     return true;
   };
 
@@ -192,8 +193,9 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
       // A new epoch may recognize what is staged in this one: whether that is published must be certain.
       handover.settleEpochs(epochsOf(ledger, mailbox));
       const opened = openEpoch(ledger, mailbox, observation);
-      const fresh = opened.warnings.filter((text) => !warned.has(`${mailboxName(mailbox)} ${text}`));
-      for (const text of fresh) warned.add(`${mailboxName(mailbox)} ${text}`);
+      const before = told.get(mailboxName(mailbox));
+      const fresh = opened.warnings.filter((text) => !before?.includes(text));
+      told.set(mailboxName(mailbox), opened.warnings);
       return { ...opened, warnings: fresh, suspects: areSuspects(opened, firstNewUid(observation)) };
     },
     handled: (
