@@ -19,6 +19,9 @@ const POISON: ReadonlySet<ErrorCode> = new Set([
   'PARSER_DIED',
 ]);
 
+/** So many messages in work at once make one sync of all cheaper than one for each of their files. */
+const MANY = 8;
+
 export interface IngestOptions {
   spool: Spool;
   parsers: ParserPool;
@@ -34,6 +37,7 @@ export interface IngestOptions {
 /** Makes the intake that every mailbox hands its messages to. */
 export function createIntake(options: IngestOptions): Intake {
   const { spool, parsers, budget, clock, log, owesAfterAction, onHandled } = options;
+  let inWork = 0;
 
   /** The message is handled once this resolves: its bytes, or its header, lie in quarantine. */
   async function quarantine(
@@ -83,7 +87,8 @@ export function createIntake(options: IngestOptions): Intake {
       const { epoch, source } = message;
       const begun = clock.monotonic();
       const identity = spool.identity(epoch, message);
-      const target = spool.target(identity);
+      const target = spool.target(identity, { many: inWork >= MANY });
+      inWork += 1;
       try {
         const staged = await parsers.parse({ identity, source, target });
         const item = { epochId: epoch.id, identity, target, staged, declaredSize: message.size };
@@ -103,6 +108,8 @@ export function createIntake(options: IngestOptions): Intake {
           throw await seekCause(error);
         }
         await quarantine(epoch, message, { source, complete: true }, error);
+      } finally {
+        inWork -= 1;
       }
     },
 

@@ -91,6 +91,11 @@ export interface StageTarget {
   name: string;
   attachments: 'files' | 'none';
   source: 'none' | 'keep';
+  /**
+   * True: each file is durable once it is written. False, where `Run.syncsBatches`: the spool syncs it with
+   * the batch that it comes in, which is cheaper where there are many.
+   */
+  writeThrough: boolean;
   /** Modes of what is written, and the group it gets (null: whatever the directory gives). */
   fileMode: number;
   directoryMode: number;

@@ -11,16 +11,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
-import type { StagedDocument } from '../model.ts';
+import type { StagedDocument, StageTarget } from '../model.ts';
 import { type MessageDocument, parseMessage } from './document.ts';
 import type { DocumentJob, Source, StageJob } from './parser-protocol.ts';
 
-/**
- * O_DSYNC, since Node's permission model switches fsync off; what is written is durable when `write`
- * returns. O_EXCL and O_NOFOLLOW, since only we make these names.
- */
-const FLAGS =
-  constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_DSYNC;
+/** O_EXCL and O_NOFOLLOW, since only we make these names. */
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** Durable when `write` returns: Node's permission model switches fsync off, but not this. */
+const WRITE_THROUGH = FLAGS | constants.O_DSYNC;
 
 /** Characters of JSON that one write takes. Each write is one sync, and each holds a copy. */
 const WRITE_CHARS = 4 * 1024 * 1024;
@@ -30,16 +29,24 @@ const PARSE_FILE_MODE = 0o666;
 const PARSE_DIRECTORY_MODE = 0o777;
 
 /** Parses and stages a message of a mailbox. A failure leaves nothing of it behind. */
-export function stageMessage({ identity, source, target }: StageJob): StagedDocument {
+export function stageMessage(job: StageJob): StagedDocument {
+  try {
+    return stageOnce(job);
+  } catch (error) {
+    // An earlier attempt in this run died half way. What it left is removed by now.
+    if (error instanceof MailwatchdError && errnoOf(error.cause) === 'EEXIST') return stageOnce(job);
+    throw error;
+  }
+}
+
+function stageOnce({ identity, source, target }: StageJob): StagedDocument {
   const stem = join(target.directory, target.stem);
   const remove = () => {
     for (const path of [`${stem}.json`, `${stem}.eml`, stem]) rmSync(path, { recursive: true, force: true });
   };
-  // An earlier attempt in this run may have died half way.
-  onStorage(stem, remove);
   try {
     const message = readSource(source);
-    const write = attachmentWriter(stem, target.directoryMode, target.fileMode);
+    const write = attachmentWriter(stem, target);
     const document = parseMessage(message, {
       identity,
       source: target.source === 'keep' ? `${target.name}.eml` : null,
@@ -50,8 +57,8 @@ export function stageMessage({ identity, source, target }: StageJob): StagedDocu
         },
       }),
     });
-    if (target.source === 'keep') writeFile(`${stem}.eml`, target.fileMode, [message]);
-    writeFile(`${stem}.json`, target.fileMode, jsonOf(document));
+    if (target.source === 'keep') writeFile(`${stem}.eml`, target, [message]);
+    writeFile(`${stem}.json`, target, jsonOf(document));
     return {
       messageId: document.messageId,
       size: document.size,
@@ -82,11 +89,11 @@ export function parseDocument({ source, attachments }: DocumentJob, umask: numbe
   try {
     const message = readSource(source);
     if (attachments === null) return parseMessage(message, { identity: null });
-    const write = attachmentWriter(
-      join(attachments.directory, attachments.stem),
-      PARSE_DIRECTORY_MODE & ~umask,
-      PARSE_FILE_MODE & ~umask,
-    );
+    const write = attachmentWriter(join(attachments.directory, attachments.stem), {
+      directoryMode: PARSE_DIRECTORY_MODE & ~umask,
+      fileMode: PARSE_FILE_MODE & ~umask,
+      writeThrough: true,
+    });
     return parseMessage(message, {
       identity: null,
       onAttachment: (file, content, id) => {
@@ -105,26 +112,32 @@ function readSource(source: Source): Buffer {
   return onStorage(source.file, () => readFileSync(source.file), 'STAGED_MISSING');
 }
 
+type Writing = Pick<StageTarget, 'fileMode' | 'directoryMode' | 'writeThrough'>;
+
 /** Makes the directory with the first attachment. */
-function attachmentWriter(directory: string, directoryMode: number, fileMode: number) {
+function attachmentWriter(directory: string, writing: Writing) {
   let made = false;
   return (file: string, content: Buffer) => {
     if (!made) {
       onStorage(directory, () => {
         mkdirSync(directory);
         // mkdir takes no setgid bit.
-        chmodSync(directory, directoryMode);
+        chmodSync(directory, writing.directoryMode);
       });
       made = true;
     }
-    writeFile(join(directory, file), fileMode, [content]);
+    writeFile(join(directory, file), writing, [content]);
   };
 }
 
 /** The mode is exact: the process's umask is 0. */
-function writeFile(path: string, mode: number, chunks: Iterable<Buffer>): void {
+function writeFile(
+  path: string,
+  { fileMode, writeThrough }: Pick<Writing, 'fileMode' | 'writeThrough'>,
+  chunks: Iterable<Buffer>,
+): void {
   onStorage(path, () => {
-    const descriptor = openSync(path, FLAGS, mode);
+    const descriptor = openSync(path, writeThrough ? WRITE_THROUGH : FLAGS, fileMode);
     try {
       for (const chunk of chunks) {
         for (let written = 0; written < chunk.length; ) written += writeSync(descriptor, chunk, written);
@@ -177,13 +190,15 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   ERR_ACCESS_DENIED: 'STORAGE_DENIED',
 };
 
+const errnoOf = (error: unknown): string => (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+
 /** Storage's errors are no fault of the message: they must not look like a failed parse. */
 function onStorage<T>(path: string, action: () => T, missing: ErrorCode = 'STORAGE_MISSING'): T {
   try {
     return action();
   } catch (cause) {
     if (cause instanceof MailwatchdError || !(cause instanceof Error)) throw cause;
-    const errno = (cause as NodeJS.ErrnoException).code ?? '';
+    const errno = errnoOf(cause);
     const code = errno === 'ENOENT' ? missing : (CODES[errno] ?? 'STORAGE_FAILED');
     throw new MailwatchdError(code, { where: path, detail: cause.message, cause });
   }

@@ -20,6 +20,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
+import { type FileSystem, openFileSystem } from './file-system.ts';
 
 /** What stands at a path; a symbolic link is `other`, whatever it points at. */
 export type Kind = 'file' | 'directory' | 'other';
@@ -36,6 +37,8 @@ export interface Files {
   makeDirectory(path: string, mode: number, gid: number): void;
   syncDirectory(path: string): void;
   syncFile(path: string): void;
+  /** What syncs all below a directory at once; null where nothing does so reliably. */
+  openFileSystem(directory: string): FileSystem | null;
   /** Writes a new file with exactly this mode; EEXIST where there is one. Its content is durable after `syncFile`. */
   writeFile(path: string, content: Uint8Array, mode: number): void;
   /** A second name for a file, or a copy where the file system has no links. */
@@ -72,6 +75,7 @@ export const diskFiles: Files = {
   syncFile(path) {
     sync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   },
+  openFileSystem,
   writeFile(path, content, mode) {
     const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
     try {

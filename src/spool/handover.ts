@@ -169,13 +169,25 @@ export function openHandover(
     };
   }
 
-  /** What a row will say is staged is there and durable, but for its name in the run's directory. */
+  /**
+   * What a row will say is staged is there, and durable but for its name in the run's directory and what is
+   * synced with the batch.
+   */
   function prepare({ arrival, row }: Coming): void {
     const base = `${storage.runDirectory(run)}/${row.stem}`;
     if (arrival.kind === 'quarantine') stageQuarantine(storage, run, row.stem, arrival.item, now());
     else if (storage.files.kind(`${base}.json`) !== 'file') {
       throw new MailwatchdError('STAGED_MISSING', { where: `${base}.json` });
-    } else if (row.hasAttachments) storage.files.syncDirectory(base);
+    } else if (row.hasAttachments && arrival.item.target.writeThrough) storage.files.syncDirectory(base);
+  }
+
+  /** A failed sync is never repeated on the same files: they are given back, and written anew. */
+  function syncStaged(batch: Coming[]): void {
+    const isDurable = ({ arrival }: Coming) =>
+      arrival.kind === 'quarantine' || arrival.item.target.writeThrough;
+    if (storage.fileSystem === null || batch.every(isDurable))
+      storage.files.syncDirectory(storage.runDirectory(run));
+    else storage.fileSystem.sync();
   }
 
   function hand(arrivals: Arrival[], riding: () => void) {
@@ -201,7 +213,7 @@ export function openHandover(
     }
     if (going().length > 0) {
       try {
-        storage.files.syncDirectory(storage.runDirectory(run));
+        syncStaged(going());
       } catch (error) {
         for (const one of going()) refuse(one, missingOr(error, storage.runDirectory(run)));
       }

@@ -36,6 +36,8 @@ export interface Run {
   directory: string;
   /** The last run ended without a clean stop. */
   unclean: boolean;
+  /** Messages may be staged without `StageTarget.writeThrough`. */
+  syncsBatches: boolean;
 }
 
 /** Writes that need no commit of their own: they ride in the next batch's. */
@@ -82,7 +84,8 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   storage.makeRun(id);
   const unclean = beginRun(ledger, id);
   sweepRuns(ledger, storage, id);
-  const run = { id, directory: storage.runDirectory(id), unclean };
+  const syncsBatches = storage.fileSystem !== null;
+  const run = { id, directory: storage.runDirectory(id), unclean, syncsBatches };
   const mendRun = (settleLost: () => void) => makeRunAgain(ledger, storage, id, settleLost);
   const handover = openHandover({ ledger, storage, run: id, mendRun, now }, stuck);
   let version = ledger.dataVersion();

@@ -31,8 +31,11 @@ export interface BegunReplay extends ReplaySource {
 export interface Spool extends MailboxLedger {
   run: Run;
   identity(epoch: Epoch, message: MessageMetadata): MessageIdentity;
-  /** Where a parser stages a message: other names at each call, since what was staged before may still be needed. */
-  target(identity: MessageIdentity): StageTarget;
+  /**
+   * Where a parser stages a message: other names at each call, since what was staged before may still be needed.
+   * `many`: others are in work beside it, with which it can be synced.
+   */
+  target(identity: MessageIdentity, options: { many: boolean }): StageTarget;
   /** Where a large message is downloaded to, in the run's directory; another path at each call. */
   downloadPath(epoch: Epoch, uid: number): string;
   /**
@@ -143,18 +146,28 @@ export async function openSpool(
   const write = async (request: Unnumbered<Request>): Promise<void> => {
     await send(request);
   };
-  const target = (identity: MessageIdentity, name: string): StageTarget => {
+  const target = (identity: MessageIdentity, name: string, many: boolean): StageTarget => {
     names += 1;
     const { attachments, source, fileMode, directoryMode } = options.storage;
     const stem = stagedStem(identity.account, name, names);
-    return { directory: run.directory, stem, name, attachments, source, fileMode, directoryMode };
+    const writeThrough = !(many && run.syncsBatches);
+    return {
+      directory: run.directory,
+      stem,
+      name,
+      attachments,
+      source,
+      writeThrough,
+      fileMode,
+      directoryMode,
+    };
   };
   let stopped: Promise<void> | null = null;
 
   return {
     run,
     identity: messageIdentity,
-    target: (identity) => target(identity, identity.id),
+    target: (identity, { many }) => target(identity, identity.id, many),
     downloadPath(epoch, uid) {
       names += 1;
       return `${run.directory}/${stagedStem(epoch.account, `${epoch.id}-${uid}`, names)}.download`;
@@ -181,7 +194,7 @@ export async function openSpool(
     onChangedOutside: (callback) => void outsideListeners.push(callback),
     async beginReplay(replay) {
       const begun = await call('beginReplay', replay);
-      return { ...begun, target: target(begun.identity, begun.name) };
+      return { ...begun, target: target(begun.identity, begun.name, false) };
     },
     failReplay: (replay, error) => call('failReplay', replay, error),
     counts: (mailbox) => call('counts', mailbox),

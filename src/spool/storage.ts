@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import type { FileSystem } from './file-system.ts';
 import { demandDirectory, type Files, onStorage } from './files.ts';
 import { QUARANTINE, STAGING } from './names.ts';
 import { type Directories, directoriesBelow } from './publish.ts';
@@ -26,6 +27,8 @@ const RUN = /^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$/;
 export interface Storage {
   settings: StorageSettings;
   files: Files;
+  /** Syncs a whole batch at once; null where each file is synced by itself. */
+  fileSystem: FileSystem | null;
   /** Target directories of documents. */
   published: Directories;
   /** Target directories in quarantine. */
@@ -54,6 +57,7 @@ export function openStorage(settings: StorageSettings, files: Files): Storage {
   return {
     settings,
     files,
+    fileSystem: onStorage(root, () => files.openFileSystem(root)),
     published: directoriesBelow(root, settings.directoryMode, gid, files),
     quarantined,
     at,

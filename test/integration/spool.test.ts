@@ -30,7 +30,7 @@ async function start(place: Place): Promise<Spool> {
 
 function stage(spool: Spool, epoch: Epoch, uid: number) {
   const identity = spool.identity(epoch, metadata(uid));
-  const target = spool.target(identity);
+  const target = spool.target(identity, { many: false });
   writeFileSync(join(target.directory, `${target.stem}.json`), `{"uid":${uid}}\n`);
   return {
     epochId: epoch.id,
@@ -111,11 +111,11 @@ test('staged names and download paths differ at each call', async () => {
   const { epoch } = await spool.openEpoch(INBOX, observation());
   const identity = spool.identity(epoch, metadata(1));
   const names = [
-    ...[1, 2].map(() => spool.target(identity).stem),
+    ...[1, 2].map(() => spool.target(identity, { many: false }).stem),
     ...[1, 2].map(() => spool.downloadPath(epoch, 1)),
   ];
   expect(new Set(names).size).toBe(4);
-  expect(spool.target(identity)).toMatchObject({
+  expect(spool.target(identity, { many: false })).toMatchObject({
     directory: spool.run.directory,
     name: 'INBOX-1700000000-1',
   });

@@ -16,7 +16,7 @@ const known = new Set(
 async function deliver(uid: number): Promise<void> {
   const message = { uid, size: 10, internalDate: 0, flags: [] };
   const identity = spool.identity(epoch, message);
-  const target = spool.target(identity);
+  const target = spool.target(identity, { many: uid % 2 === 0 });
   writeFileSync(`${target.directory}/${target.stem}.json`, `{"uid":${uid}}\n`);
   await spool.accept({
     epochId: epoch.id,

@@ -47,6 +47,7 @@ const target = (more: Partial<StageTarget> = {}): StageTarget => ({
   name: `INBOX-1700000000-${number}`,
   attachments: 'files',
   source: 'keep',
+  writeThrough: true,
   fileMode: 0o640,
   directoryMode: 0o2770,
   ...more,

@@ -14,6 +14,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
+import { diskFiles, type Files } from '../../src/spool/files.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
   codeOf,
@@ -42,8 +43,11 @@ function published(place: Place): string[] {
   return Object.keys(tree(place.storage)).filter((path) => !path.startsWith('.'));
 }
 
+/** Whatever the tests run on. */
+const everyFileSystem: Files = { ...diskFiles, openFileSystem: () => ({ sync: () => undefined }) };
+
 /** A service whose steps are recorded as `name path`, paths below the storage directory and staged stems shortened. */
-function traced(place: Place) {
+function traced(place: Place, files: Files = diskFiles) {
   const steps: string[] = [];
   const short = (path: string) => path.replace(`${place.storage}/`, '').replace(/\.staging\/[^/]+/, 'RUN');
   const service = open(
@@ -55,6 +59,7 @@ function traced(place: Place) {
         if (name === 'makeDirectory') paths = paths.slice(0, 1);
         if (name !== 'kind') steps.push([name, ...paths.map(short)].join(' '));
       },
+      files,
     ),
   );
   const epoch = epochOf(service);
@@ -153,6 +158,50 @@ test('a batch costs one commit and one sync a directory, however many messages i
   const few = costs([2]);
   expect(few).toEqual(['syncDirectory RUN', 'commit', `syncDirectory ${DAY}`, `syncDirectory ${DAY}`]);
   expect(costs(Array.from({ length: 100 }, (_, index) => 10 + index))).toEqual(few);
+});
+
+test('what is synced with its batch is so once, after all of it was looked at and before the commit', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place, everyFileSystem);
+  hand(service, staged(place, service, epoch, 1));
+  const arrivals = [2, 3, 4].map((uid) =>
+    staged(place, service, epoch, uid, { attachments: uid !== 4, withBatch: uid !== 4 }),
+  );
+  steps.length = 0;
+  expect(hand(service, ...arrivals)).toEqual([null, null, null]);
+  expect(steps.filter((step) => /^(sync|commit)/.test(step))).toEqual([
+    'syncFileSystem',
+    'commit',
+    `syncDirectory ${DAY}`,
+    `syncDirectory ${DAY}`,
+  ]);
+});
+
+test('a batch that could not be synced is given back, and nothing of it is left', () => {
+  const place = makePlace();
+  let fails = false;
+  const watching = watched(
+    ({ name }) => {
+      if (fails && name === 'syncFileSystem') throw systemError('EIO');
+    },
+    undefined,
+    everyFileSystem,
+  );
+  const service = open(place, watching);
+  const epoch = epochOf(service);
+  fails = true;
+  const arrivals = [2, 3].map((uid) =>
+    staged(place, service, epoch, uid, { attachments: true, withBatch: true }),
+  );
+  expect(hand(service, ...arrivals)).toEqual(['STORAGE_FAILED', 'STORAGE_FAILED']);
+  expect(readdirSync(service.run.directory)).toEqual([]);
+  expect(published(place)).toEqual([]);
+  fails = false;
+  const again = [2, 3].map((uid) =>
+    staged(place, service, epoch, uid, { attachments: true, withBatch: true }),
+  );
+  expect(hand(service, ...again)).toEqual([null, null]);
+  expect(published(place)).toHaveLength(4);
 });
 
 test('other writes ride in the same commit, and later ones carry the marks of earlier messages', () => {

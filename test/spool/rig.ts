@@ -6,6 +6,7 @@ import { onTestFinished } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
 import type { Epoch, Mailbox, MessageMetadata, StageTarget } from '../../src/model.ts';
 import type { Observation } from '../../src/ports.ts';
+import type { FileSystem } from '../../src/spool/file-system.ts';
 import { diskFiles, type Files } from '../../src/spool/files.ts';
 import type { AcceptItem, Arrival } from '../../src/spool/handover.ts';
 import { openLedger } from '../../src/spool/ledger.ts';
@@ -89,6 +90,7 @@ export function targetFor(
   const { attachments, source, fileMode, directoryMode } = place.settings;
   return {
     directory: service.run.directory,
+    writeThrough: true,
     stem: stagedStem(identity.account, name ?? identity.id, stems),
     name: name ?? identity.id,
     attachments,
@@ -102,6 +104,8 @@ export interface Content {
   attachments?: boolean;
   source?: boolean;
   name?: string;
+  /** Synced with its batch. */
+  withBatch?: boolean;
   change?: Partial<AcceptItem>;
   metadata?: Partial<MessageMetadata>;
 }
@@ -114,7 +118,8 @@ export function staged(
   uid: number,
   parts: Content = {},
 ): Arrival {
-  const target = targetFor(place, service, epoch, uid, parts.name);
+  const writeThrough = !parts.withBatch;
+  const target = { ...targetFor(place, service, epoch, uid, parts.name), writeThrough };
   const message = metadata(uid, parts.metadata);
   const base = join(target.directory, target.stem);
   if (parts.attachments) {
@@ -189,13 +194,21 @@ export function watched(
   after: (step: Step) => void = () => undefined,
   real: Files = diskFiles,
 ): Pick<Parts, 'files' | 'openLedger'> {
+  const watchedFileSystem = (fileSystem: FileSystem | null): FileSystem | null =>
+    fileSystem && {
+      sync() {
+        before({ name: 'syncFileSystem', paths: [] });
+        fileSystem.sync();
+        after({ name: 'syncFileSystem', paths: [] });
+      },
+    };
   const files = Object.entries(real).map(([name, operation]) => [
     name,
     (...paths: string[]) => {
       before({ name, paths });
       const result = (operation as (...args: unknown[]) => unknown)(...paths);
       after({ name, paths });
-      return result;
+      return name === 'openFileSystem' ? watchedFileSystem(result as FileSystem | null) : result;
     },
   ]);
   return {
@@ -221,6 +234,7 @@ export const unsyncedFiles: Files = {
   ...diskFiles,
   syncDirectory: (path) => void statSync(path),
   syncFile: (path) => void statSync(path),
+  openFileSystem: () => ({ sync: () => undefined }),
 };
 
 /** A file operation, or a commit. */

@@ -8,7 +8,7 @@ const STRACE = '/usr/bin/strace';
 /** The system calls that change something outside of the process. */
 export const CHANGING = [
   ...['openat', 'open', 'creat', 'write', 'writev', 'pwrite64', 'pwritev', 'sendto', 'sendmsg'],
-  ...['fsync', 'fdatasync', 'ftruncate', 'fallocate', 'copy_file_range', 'sendfile'],
+  ...['fsync', 'fdatasync', 'syncfs', 'ftruncate', 'fallocate', 'copy_file_range', 'sendfile'],
   ...['rename', 'renameat', 'renameat2', 'unlink', 'unlinkat', 'rmdir', 'mkdir', 'mkdirat'],
   ...['link', 'linkat', 'symlink', 'symlinkat'],
   ...['chmod', 'fchmod', 'fchmodat', 'chown', 'fchown', 'fchownat'],

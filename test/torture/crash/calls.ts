@@ -13,7 +13,7 @@ export function isOurs({ name, text }: Call, directory: string): boolean {
 export function rankOf({ name, text }: Call, directory: string): number {
   if (/^(rename|link|unlink|rmdir)/.test(name) || /UID (STORE|MOVE|EXPUNGE)/.test(text)) return 0;
   if (text.includes(`${directory}/storage`)) return 1;
-  if (/^(fsync|fdatasync|ftruncate)/.test(name)) return 2;
+  if (/^(fsync|fdatasync|syncfs|ftruncate)/.test(name)) return 2;
   return name === 'pwrite64' ? 4 : 3;
 }
 

@@ -208,6 +208,8 @@ export const SCENARIOS: Scenario[] = [
     async before(stage) {
       await sendTwo(stage);
       for (const name of ['third', 'third', 'fifth']) await stage.send(letter(name));
+      // So many that the last ones are synced with their batch.
+      for (let number = 6; number <= 12; number++) await stage.send(letter(`letter-${number}`));
     },
   },
   settling('settling what was only recorded', 'rename:signal=SIGKILL:when=1'),

@@ -43,6 +43,14 @@ test('a file needs its bytes synced and its name', () => {
   expect(after([opened('file', 1, true), written('file', 2), synced('', 3)], 'lost')).toEqual({ file: 4 });
 });
 
+test('a whole file system is synced with bytes and names, and nothing beside it', () => {
+  const storage = [made('storage', 1), synced('', 2), opened('storage/file', 3), written('storage/file', 4)];
+  const beside = [opened('beside', 5), written('beside', 6)];
+  const all: Call = { kind: 'sync-all', path: 'storage', begin: 7, end: 7 };
+  const late = [opened('storage/late', 8)];
+  expect(after([...storage, ...beside, all, ...late], 'lost')).toEqual({ storage: null, 'storage/file': 4 });
+});
+
 test('a rename is durable with either of its directories, and whole', () => {
   const before = [made('a', 1), made('b', 2), opened('a/file', 3), synced('a', 4), synced('', 5)];
   const moved = [...before, renamed('a/file', 'b/file', 6)];

@@ -3,6 +3,7 @@
  * durable; in between it may survive a cut or not, each by itself:
  *
  * - fsync of a file, and a write through O_DSYNC or O_SYNC, make its bytes durable, and nothing of its name;
+ * - syncfs makes all that was done below a directory durable, and nothing beside it: that may be another disk;
  * - fsync of a directory makes the names in it durable, and nothing of what they name;
  * - a mode is durable once the file or directory itself is synced, and not by O_DSYNC or fdatasync;
  * - a rename survives as a whole or not at all, and is durable once one of its two directories is synced.
@@ -203,6 +204,13 @@ function apply(disk: Disk, call: Call): void {
         [call.from, null],
       ]);
       return;
+    case 'sync-all': {
+      const below = (path: string) => path.startsWith(`${call.path}/`);
+      for (const one of disk.operations) {
+        if (one.at <= call.begin && pathsOf(one).some(below)) settle(one, call.end);
+      }
+      return;
+    }
     case 'sync': {
       const node = find(disk.root, call.path);
       if (node === null) return;
@@ -222,10 +230,18 @@ function apply(disk: Disk, call: Call): void {
 }
 
 /** Durable, with all that it needs. */
-function settle(entry: Entry, at: number): void {
-  if (entry.durable !== null) return;
-  entry.durable = at;
-  for (const need of entry.needs) settle(need, at);
+function settle(step: Step, at: number): void {
+  if (step.durable !== null) return;
+  step.durable = at;
+  if (step.kind === 'entry') for (const need of step.needs) settle(need, at);
+}
+
+/** What an operation was done to, as it was called then. */
+function pathsOf(step: Step): string[] {
+  if (step.kind === 'write') return [step.path];
+  const { call } = step;
+  if (call.kind === 'rename' || call.kind === 'link') return [call.from, call.to];
+  return 'path' in call ? [call.path] : [];
 }
 
 function enter(disk: Disk, call: Call, named: [string, File | Directory | null][]): Entry {

@@ -52,9 +52,10 @@ export function configure(place: Workplace, server: ScriptedServer, setting: Set
 export const idOf = (uid: number): string => `INBOX-1700000000-${uid}`;
 
 /** Messages of all kinds that the handoff knows: plain, with attachments, and one larger than the lower limit. */
-export function makeMessages(random: Random): Sent[] {
-  return ['plain', 'attachments', 'large', 'plain', 'attachments'].map((kind, index) => {
-    const raw = messageOf(random, kind, index + 1);
+export function makeMessages(random: Random, count = 5): Sent[] {
+  const kinds = ['plain', 'attachments', 'large', 'plain', 'attachments'];
+  return Array.from({ length: count }, (_, index) => {
+    const raw = messageOf(random, kinds[index % kinds.length]!, index + 1);
     return {
       uid: index + 1,
       raw,

@@ -10,7 +10,7 @@ import { aftermathOf } from './aftermath.ts';
 import { type Cut, cutsOf, describeCut, LEVELS } from './cuts.ts';
 import { type Disk, recordDisk } from './disk.ts';
 import type { Recording } from './recording.ts';
-import { catchUp, hasty, type Sequel, sequelsOf } from './scenes.ts';
+import { catchUp, hasty, many, type Sequel, sequelsOf } from './scenes.ts';
 import { type Aftermath, type Finding, openSettler, type Settler, startAfter } from './verdict.ts';
 
 /** One in so many disks is given to the whole program, whatever the spool alone makes of it. */
@@ -51,7 +51,7 @@ async function attack({ seed, budget, thorough, only, tell }: AttackOptions): Pr
   try {
     using settler = await openSettler(join(scratch, 'disk'));
     const trial = startTrial(settler, seed, tell);
-    const first = (await Promise.all([catchUp(seed), hasty(seed)])).map((each) => recorded(each));
+    const first = (await Promise.all([catchUp(seed), many(seed), hasty(seed)])).map((each) => recorded(each));
     const ready = performance.now();
     const time = Math.max(LEAST, budget - (ready - begun));
     const over = (part: number) =>

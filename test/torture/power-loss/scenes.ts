@@ -54,6 +54,15 @@ export function catchUp(seed: number): Promise<Recording> {
   });
 }
 
+/** A first start with so much mail that it is synced by the batch. */
+export function many(seed: number): Promise<Recording> {
+  const messages = makeMessages(seededRandom(seed), 12);
+  return record('many', newPast(messages), (stage) => {
+    for (const message of messages) deliver(stage.server, message);
+    return command(stage, HIGH, ['once']);
+  });
+}
+
 /** Mail that comes one by one, is deleted on the server, and taken by a consumer that tidies up. */
 export function hasty(seed: number): Promise<Recording> {
   const messages = makeMessages(seededRandom(seed));

@@ -25,6 +25,8 @@ export type Call = {
   | { kind: 'truncate'; path: string; length: number }
   /** `whole`: with its mode, and not its bytes alone. */
   | { kind: 'sync'; path: string; whole: boolean }
+  /** The whole file system of a directory. */
+  | { kind: 'sync-all'; path: string }
   | { kind: 'make-directory'; path: string; mode: number }
   | { kind: 'mode'; path: string; mode: number }
   | { kind: 'remove'; path: string }
@@ -38,13 +40,25 @@ const STRACE = '/usr/bin/strace';
 
 /** What may change a file or its name, and what is said to a server. Those that no model knows are traced to be refused. */
 const TRACED = [
-  ...['openat', 'open', 'creat', 'write', 'pwrite64', 'writev', 'sendto', 'sendmsg', 'fsync', 'fdatasync'],
+  ...[
+    'openat',
+    'open',
+    'creat',
+    'write',
+    'pwrite64',
+    'writev',
+    'sendto',
+    'sendmsg',
+    'fsync',
+    'fdatasync',
+    'syncfs',
+  ],
   ...['rename', 'renameat', 'renameat2', 'unlink', 'unlinkat', 'rmdir', 'mkdir', 'mkdirat', 'link', 'linkat'],
   ...['ftruncate', 'truncate', 'chmod', 'fchmod', 'fchmodat'],
 ];
 const UNKNOWN = [
   ...['pwritev', 'pwritev2', 'fallocate', 'copy_file_range', 'sendfile', 'splice', 'symlink', 'symlinkat'],
-  ...['sync_file_range', 'sync', 'syncfs', 'msync'],
+  ...['sync_file_range', 'sync', 'msync'],
 ];
 
 /** Longer than any write to a file of what is recorded here. */
@@ -153,6 +167,8 @@ function callOf(text: string, root: string): Unplaced | null {
       const synced = descriptors[0] === root ? '' : path;
       return synced === null ? null : { kind: 'sync', path: synced, whole: name === 'fsync' };
     }
+    case 'syncfs':
+      return path === null ? null : { kind: 'sync-all', path };
     case 'mkdir':
     case 'mkdirat': {
       const made = place(0);

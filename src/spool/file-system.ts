@@ -1,0 +1,71 @@
+/** A whole file system synced by one call (syncfs(2)), which Node has no name for: what a large batch costs is one sync. */
+import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { release } from 'node:os';
+import type koffi from 'koffi';
+import { MailwatchdError } from '../errors.ts';
+
+/** A file system, held open from before the first write that its sync has to answer for. */
+export interface FileSystem {
+  /**
+   * Makes durable all that was written below the directory before: bytes, names and modes. Throws a system
+   * error where any write since the last call failed, and STORAGE_MISSING where another file system has
+   * taken the directory's place, which the next call then syncs.
+   */
+  sync(): void;
+}
+
+/** Those that tell syncfs of a write-back that failed (linux/magic.h): ext4, XFS, btrfs. */
+const TRUSTED = new Set([0xef53, 0x58465342, 0x9123683e]);
+
+/** Before it syncfs said nothing of a write-back that failed (735e4ae5ba28, "vfs: track per-sb writeback errors"). */
+const OLDEST_KERNEL = [5, 8] as const;
+
+/**
+ * Null where syncfs cannot be called or does not tell everything, such as on NFS or overlayfs: there each
+ * file is synced by itself. The system error of a directory that cannot be opened.
+ */
+export function openFileSystem(directory: string): FileSystem | null {
+  if (!TRUSTED.has(statfsSync(directory).type) || !isRecent(release())) return null;
+  const syncfs = loadSyncfs();
+  if (syncfs === null) return null;
+  const open = () => openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  let descriptor = open();
+  return {
+    sync() {
+      const [held, present] = [fstatSync(descriptor), statSync(directory)];
+      if (held.dev !== present.dev || held.ino !== present.ino) {
+        closeSync(descriptor);
+        descriptor = open();
+        throw new MailwatchdError('STORAGE_MISSING', {
+          where: directory,
+          detail: 'another directory has taken its place while mail was written',
+        });
+      }
+      syncfs(descriptor, directory);
+    },
+  };
+}
+
+function isRecent(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split('.').map(Number);
+  return major > OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor >= OLDEST_KERNEL[1]);
+}
+
+/** Null where the package has no build for this machine. */
+function loadSyncfs(): ((descriptor: number, path: string) => void) | null {
+  let ffi: typeof koffi;
+  try {
+    ffi = createRequire(import.meta.url)('koffi');
+  } catch {
+    // An optional dependency: without it everything works, more slowly.
+    return null;
+  }
+  const syncfs = ffi.load(null).func('int syncfs(int descriptor)');
+  const nameOf = new Map(Object.entries(ffi.os.errno).map(([name, number]) => [number, name]));
+  return (descriptor, path) => {
+    if (syncfs(descriptor) === 0) return;
+    const code = nameOf.get(ffi.errno()) ?? 'EIO';
+    throw Object.assign(new Error(`${code}: syncfs '${path}'`), { code, syscall: 'syncfs', path });
+  };
+}
