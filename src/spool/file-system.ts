@@ -1,9 +1,8 @@
 /** A whole file system synced by one call (syncfs(2)), which Node has no name for: what a large batch costs is one sync. */
 import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { release } from 'node:os';
-import type koffi from 'koffi';
 import { MailwatchdError } from '../errors.ts';
+import { libcError, libcFunction } from '../libc.ts';
 
 /** A file system, held open from before the first write that its sync has to answer for. */
 export interface FileSystem {
@@ -27,7 +26,7 @@ const OLDEST_KERNEL = [5, 8] as const;
  */
 export function openFileSystem(directory: string): FileSystem | null {
   if (!TRUSTED.has(statfsSync(directory).type) || !isRecent(release())) return null;
-  const syncfs = loadSyncfs();
+  const syncfs = libcFunction('int syncfs(int descriptor)');
   if (syncfs === null) return null;
   const open = () => openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   let descriptor = open();
@@ -42,7 +41,9 @@ export function openFileSystem(directory: string): FileSystem | null {
           detail: 'another directory has taken its place while mail was written',
         });
       }
-      syncfs(descriptor, directory);
+      if (syncfs(descriptor) === 0) return;
+      const code = libcError();
+      throw Object.assign(new Error(`${code}: syncfs '${directory}'`), { code });
     },
   };
 }
@@ -50,22 +51,4 @@ export function openFileSystem(directory: string): FileSystem | null {
 function isRecent(kernel: string): boolean {
   const [major = 0, minor = 0] = kernel.split('.').map(Number);
   return major > OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && minor >= OLDEST_KERNEL[1]);
-}
-
-/** Null where the package has no build for this machine. */
-function loadSyncfs(): ((descriptor: number, path: string) => void) | null {
-  let ffi: typeof koffi;
-  try {
-    ffi = createRequire(import.meta.url)('koffi');
-  } catch {
-    // An optional dependency: without it everything works, more slowly.
-    return null;
-  }
-  const syncfs = ffi.load(null).func('int syncfs(int descriptor)');
-  const nameOf = new Map(Object.entries(ffi.os.errno).map(([name, number]) => [number, name]));
-  return (descriptor, path) => {
-    if (syncfs(descriptor) === 0) return;
-    const code = nameOf.get(ffi.errno()) ?? 'EIO';
-    throw Object.assign(new Error(`${code}: syncfs '${path}'`), { code, syscall: 'syncfs', path });
-  };
 }

@@ -52,7 +52,12 @@ function stage(spool: Spool, epoch: Epoch, uid: number) {
 test('every question gets its answer, in whatever order they are asked', async () => {
   const place = makePlace();
   const spool = await start(place);
-  expect(spool.run).toEqual({ id: expect.any(String), directory: expect.any(String), unclean: false });
+  expect(spool.run).toEqual({
+    id: expect.any(String),
+    directory: expect.any(String),
+    unclean: false,
+    syncsBatches: expect.any(Boolean),
+  });
   const { epoch } = await spool.openEpoch(INBOX, observation({ uidNext: 700 }));
   const uids = Array.from({ length: 600 }, (_, index) => index + 1);
   await Promise.all([
