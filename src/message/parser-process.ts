@@ -29,14 +29,34 @@ const send = (reply: Reply) => process.send?.(reply);
 /** From this size on, bytes, what the messages before and the channel left behind would count against this one. */
 const LARGE = 8 * 1024 * 1024;
 
-function run({ number, job }: Request): void {
-  send({ kind: 'started', number });
+const queue: Request[] = [];
+
+function take(request: Request): void {
+  queue.push(request);
+  if (queue.length > 1) return;
+  send({ kind: 'started', number: request.number });
+  setImmediate(work);
+}
+
+/** One message a turn of the event loop, which brings in what has come meanwhile. */
+function work(): void {
+  const request = queue[0];
+  if (request === undefined) return;
+  const reply = run(request);
+  queue.shift();
+  const next = queue[0]?.number;
+  send({ ...reply, ...(next !== undefined && { next }) });
+  if (next !== undefined) setImmediate(work);
+}
+
+function run({ number, job }: Request): Extract<Reply, { kind: 'done' | 'failed' }> {
   if (!(job.source instanceof Uint8Array) || job.source.length >= LARGE) globalThis.gc?.();
   try {
-    send({ kind: 'done', number, result: isStageJob(job) ? stageMessage(job) : parseDocument(job, umask) });
+    const result = isStageJob(job) ? stageMessage(job) : parseDocument(job, umask);
+    return { kind: 'done', number, result };
   } catch (thrown) {
     const error: MailwatchdError = toMailwatchdError(thrown, 'PARSE_FAILED');
-    send({ kind: 'failed', number, error: plainError(error) });
+    return { kind: 'failed', number, error: plainError(error) };
   }
 }
 
@@ -46,5 +66,5 @@ const umask = process.umask(0);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 parseMessage(Buffer.from(SAMPLE), { identity: null });
-process.on('message', (message) => run(message as Request));
+process.on('message', (message) => take(message as Request));
 send({ kind: 'ready' });

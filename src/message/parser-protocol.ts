@@ -30,9 +30,11 @@ export interface Request {
   job: Job;
 }
 
-/** From the parser process. `started` goes out before the message is touched, so that a death can name it. */
+/** From the parser process. */
 export type Reply =
   | { kind: 'ready' }
+  /** Goes out before the message is touched, so that a death can name it. */
   | { kind: 'started'; number: number }
-  | { kind: 'done'; number: number; result: StagedDocument | MessageDocument }
-  | { kind: 'failed'; number: number; error: PlainError };
+  /** `next`: the message that is started after this, where it is there already. */
+  | { kind: 'done'; number: number; result: StagedDocument | MessageDocument; next?: number }
+  | { kind: 'failed'; number: number; error: PlainError; next?: number };

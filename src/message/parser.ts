@@ -47,6 +47,8 @@ export interface Parser {
   readonly ready: boolean;
   /** Tasks it was given and has not answered. */
   readonly load: number;
+  /** Of their messages, as far as they come through the channel. */
+  readonly loadBytes: number;
   give(task: Task): void;
   /** Ends it without blaming the message it is on. Resolves when it is gone. */
   end(): Promise<void>;
@@ -67,6 +69,9 @@ const KEPT_STDERR = 4000;
  */
 const WORN = 0.5;
 
+/** Memory is looked at again after so many bytes of messages: a look takes as long as a small message does. */
+const LOOK_AFTER_BYTES = 1024 * 1024;
+
 export function startParser(options: ParserOptions): Parser {
   const { clock, parseMemoryMb } = options;
   const child = spawnSandboxed({
@@ -78,6 +83,7 @@ export function startParser(options: ParserOptions): Parser {
   const gone = Promise.withResolvers<void>();
   let ready = false;
   let current: Task | null = null;
+  let bytesSinceLook = 0;
   let stderr = '';
   /** Why we ended it ourselves; `retired` blames nobody. */
   let reason: { code: ErrorCode; detail: string } | 'retired' | null = null;
@@ -122,8 +128,15 @@ export function startParser(options: ParserOptions): Parser {
     const [task] = at < 0 ? [] : tasks.splice(at, 1);
     awaitStart();
     if (task) answer(task);
-    if (residentMb(child.pid) > parseMemoryMb * WORN) kill('retired');
+    if (task) bytesSinceLook += sizeOf(task);
+    if (isWorn()) kill('retired');
     else options.onFree();
+  }
+
+  function isWorn(): boolean {
+    if (bytesSinceLook < LOOK_AFTER_BYTES) return false;
+    bytesSinceLook = 0;
+    return residentMb(child.pid) > parseMemoryMb * WORN;
   }
 
   child.on('message', (message) => {
@@ -138,10 +151,13 @@ export function startParser(options: ParserOptions): Parser {
       case 'started':
         return begin(reply.number);
       case 'done':
-        return finish(reply.number, (task) => task.resolve(reply.result));
+        finish(reply.number, (task) => task.resolve(reply.result));
+        break;
       case 'failed':
-        return finish(reply.number, (task) => options.onFailure(task, reviveError(reply.error)));
+        finish(reply.number, (task) => options.onFailure(task, reviveError(reply.error)));
+        break;
     }
+    if (reply.next !== undefined && reason === null) begin(reply.next);
   });
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-KEPT_STDERR);
@@ -183,6 +199,9 @@ export function startParser(options: ParserOptions): Parser {
     get load() {
       return tasks.length;
     },
+    get loadBytes() {
+      return tasks.reduce((sum, task) => sum + sizeOf(task), 0);
+    },
     give(task) {
       tasks.push(task);
       if (tasks.length === 1) awaitStart();
@@ -194,6 +213,11 @@ export function startParser(options: ParserOptions): Parser {
       return gone.promise;
     },
   };
+}
+
+/** Bytes; of a file it is not known, and may be as large as any. */
+function sizeOf({ job: { source } }: Task): number {
+  return source instanceof Uint8Array ? source.length : Number.POSITIVE_INFINITY;
 }
 
 /** From /proc, in MiB; 0 where there is none, or the process is gone: then only V8's own limit holds. */

@@ -44,6 +44,9 @@ const ATTEMPTS = 3;
 /** Messages that a process is given: while it answers one, the next is already there. */
 const PIPELINE = 2;
 
+/** Small ones: so many, while they are no more bytes than that. A process takes them faster than we may come to give it more. */
+const SMALL_PIPELINE = { messages: 16, bytes: 256 * 1024 };
+
 /** A process beyond the warm one ends after so long without work, milliseconds. */
 const IDLE = 30_000;
 
@@ -101,9 +104,7 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     const suspect = isAlone ? undefined : suspects.shift();
     if (suspect) start(suspect);
     while (waiting.length > 0) {
-      const [parser] = general()
-        .filter((one) => one.ready && one.load < PIPELINE)
-        .toSorted((a, b) => a.load - b.load);
+      const parser = freest(general());
       // An idle process is better than a second message in a busy one, a busy one better than waiting.
       const starting = general().filter((one) => !one.ready).length;
       if ((parser === undefined || parser.load > 0) && general().length < size && starting < waiting.length) {
@@ -114,6 +115,16 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     }
     if (general().length === 0 && coldFailures < COLD_FAILURES) start(null);
     for (const parser of general()) rest(parser);
+  }
+
+  /** The one with the least to do of those that have room. */
+  function freest(all: readonly Parser[]): Parser | undefined {
+    let best: Parser | undefined;
+    for (const one of all) {
+      if (!one.ready || !hasRoom(one)) continue;
+      if (best === undefined || one.load < best.load) best = one;
+    }
+    return best;
   }
 
   function rest(parser: Parser): void {
@@ -183,5 +194,8 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     },
   };
 }
+
+const hasRoom = ({ load, loadBytes }: Parser): boolean =>
+  load < PIPELINE || (load < SMALL_PIPELINE.messages && loadBytes < SMALL_PIPELINE.bytes);
 
 const unavailable = (detail: string) => new MailwatchdError('PARSER_UNAVAILABLE', { detail });

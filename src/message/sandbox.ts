@@ -43,6 +43,10 @@ function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
     '--no-experimental-sqlite',
     '--freeze-flags-after-init',
     `--max-old-space-size=${heapMb}`,
+    // Messages are short-lived and one at a time: a small young generation, collected without helpers, takes a
+    // sixth less time on two cores, and 20 MB less (measured).
+    '--max-semi-space-size=4',
+    '--single-threaded-gc',
     '--expose-gc',
   ];
 }
