@@ -65,6 +65,15 @@ export interface Connection {
   /** What the server answered, by UID; asked in slices. */
   metadata(uids: readonly number[], options: { messageId: boolean }): Promise<Map<number, MessageMetadata>>;
   /**
+   * Metadata and the first `length` bytes of each message, by one FETCH: all of a message that is shorter. A server
+   * that knows no partial FETCH sends whole ones. Else as `fetchSources`.
+   */
+  fetchStarts(
+    uids: readonly number[],
+    length: number,
+    onMessage: (message: MessageMetadata, start: Buffer) => void,
+  ): Promise<void>;
+  /**
    * Hands over each message as it comes. `onMessage` must not wait nor use this connection: a row holds
    * the reader until it returns. More than `maxBytes` end the connection with SERVER_PROTOCOL.
    */

@@ -1,10 +1,10 @@
-/** Fetches messages by UID and hands them in: sizes first, then ranges by bytes, then what was left out. */
+/** Fetches messages by UID and hands them in: small ones at once, others by their sizes in ranges, then what was left out. */
 import { MailwatchdError } from '../errors.ts';
 import type { MessageMetadata } from '../model.ts';
 import { Stopped } from './connection.ts';
 import { compareWithEarlier } from './epoch.ts';
 import { discard, download, fetchHeader, headerOf } from './large.ts';
-import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength } from './ranges.ts';
+import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength, START_BYTES, STARTS } from './ranges.ts';
 import { Held, holding, type Lane, messageError, reserve, type Session } from './session.ts';
 
 /** Messages whose sizes are asked for at once: two full ranges, so that memory holds few of them. */
@@ -14,6 +14,8 @@ const ATTEMPTS_ALONE = 3;
 /** Runs of the daemon that died with a message alone in work before it is no longer fetched whole, or at all. */
 const DEATHS_UNTIL_HEADER_ONLY = 3;
 const DEATHS_UNTIL_UNTOUCHED = 4;
+/** Of messages that are asked for without their sizes, this part must come whole for that to be cheaper. */
+const MOSTLY = 0.75;
 /** How much a range may exceed the sizes that were told: line ends that a server counts once, and framing. */
 const SIZE_TOLERANCE = { factor: 1.1, bytes: 1024 * 1024 };
 
@@ -39,8 +41,19 @@ export async function fetchMessages(
   let highest = 0;
   for (let from = 0, count = 0; from < uids.length; from += count) {
     await options.between?.();
+    if (mayFetchUnseen(session, options)) {
+      count = STARTS;
+      const unseen = await fetchSmall(session, uids.slice(from, from + count));
+      highest = Math.max(highest, unseen.highest);
+      await fetchRanges(session, unseen.left, options.between);
+      continue;
+    }
     count = memory.rangeLimit < MAX_IN_FLIGHT ? memory.rangeLimit : SLICE;
     const described = await describe(session, uids.slice(from, from + count));
+    memory.mostlySmall = isMostly(
+      described.filter(({ size }) => size < START_BYTES).length,
+      described.length,
+    );
     highest = described.at(-1)?.uid ?? highest;
     const wanted = await withoutKnown(session, withoutTooOld(session, described, options.since));
     for (const suspect of wanted.splice(0, memory.suspects[options.lane])) {
@@ -52,6 +65,70 @@ export async function fetchMessages(
   await session.flight.land();
   return highest;
 }
+
+/** True where no message needs a look at its metadata before it is fetched, and all goes well. */
+function mayFetchUnseen({ memory, epoch }: Session, { lane, since = 0 }: FetchOptions): boolean {
+  return (
+    memory.mostlySmall &&
+    memory.rangeLimit === MAX_IN_FLIGHT &&
+    memory.suspects[lane] === 0 &&
+    !memory.cautious &&
+    epoch.changedAt === null &&
+    since <= 0
+  );
+}
+
+const isMostly = (part: number, all: number): boolean => part >= all * MOSTLY;
+
+/** Hands in those of the messages that are small; returns the others, and the highest UID that was not gone. */
+async function fetchSmall(
+  session: Session,
+  uids: readonly number[],
+): Promise<{ left: MessageMetadata[]; highest: number }> {
+  const { connection, flight, memory } = session;
+  await flight.room(uids.length, MAX_IN_FLIGHT);
+  const release = await reserve(session, uids.length * START_BYTES);
+  const missing = new Set(uids);
+  const landed: Promise<void>[] = [];
+  const left: MessageMetadata[] = [];
+  let highest = 0;
+  try {
+    await connection.fetchStarts(uids, START_BYTES, (message, start) => {
+      missing.delete(message.uid);
+      highest = Math.max(highest, message.uid);
+      if (!isWhole(message, start)) {
+        left.push(message);
+        return;
+      }
+      memory.progress = true;
+      const handedIn = handIn(session, message, start);
+      flight.launch(handedIn);
+      landed.push(handedIn);
+    });
+  } catch (error) {
+    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
+      if (!(error instanceof Stopped))
+        await narrow(
+          session,
+          [...missing].map((uid) => unknown(session, uid)),
+        );
+      throw error;
+    }
+  } finally {
+    void Promise.allSettled(landed).then(release);
+  }
+  memory.mostlySmall = isMostly(landed.length, uids.length);
+  const others = await describe(session, [...missing]);
+  const all = [...left, ...others].toSorted((one, other) => one.uid - other.uid);
+  return { left: all, highest: Math.max(highest, others.at(-1)?.uid ?? 0) };
+}
+
+/**
+ * What is shorter than it was asked for ends there, unless the server cuts short or its size is wrong: then
+ * it is asked for in the usual way. What is longer comes from a server without partial FETCH.
+ */
+const isWhole = ({ size }: MessageMetadata, start: Buffer): boolean =>
+  start.length > START_BYTES || (start.length < START_BYTES && start.length >= size);
 
 /** Metadata of each message, in order; those gone meanwhile are dropped. What a server leaves out is asked for alone. */
 async function describe(session: Session, uids: readonly number[]): Promise<MessageMetadata[]> {

@@ -16,6 +16,7 @@ import { transport } from './transport.ts';
 const LOOKS_PER_DEADLINE = 4;
 /** One metadata FETCH: its sequence set stays below the 8,000 octets that servers must take (RFC 7162 §4). */
 const METADATA_SLICE = 512;
+const METADATA = { uid: true, flags: true, internalDate: true, size: true };
 /** A LIST or SEARCH line; 50,000 UIDs are 550 KB. */
 const MAX_LINE_BYTES = 8 * 1024 * 1024;
 /** Rows of FETCH and lines of LIST have tens of tokens; a SEARCH answer is not counted. */
@@ -300,11 +301,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       for (let from = 0; from < uids.length; from += METADATA_SLICE) {
         const slice = uids.slice(from, from + METADATA_SLICE);
         const wanted = new Set(slice);
-        const query = { uid: true, flags: true, internalDate: true, size: true };
         await operation('FETCH', async () => {
           const answers = client.fetch(
             sequenceSet(slice),
-            messageId ? { ...query, headers: ['message-id'] } : query,
+            messageId ? { ...METADATA, headers: ['message-id'] } : METADATA,
             { uid: true },
           );
           for await (const row of answers) {
@@ -315,6 +315,19 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         });
       }
       return rows;
+    },
+
+    async fetchStarts(uids, length, onMessage) {
+      const wanted = new Set(uids);
+      const query = { ...METADATA, source: { maxLength: length } };
+      const take = async () => {
+        for await (const row of client.fetch(sequenceSet(uids), query, { uid: true })) {
+          if (closed || !Buffer.isBuffer(row.source) || !wanted.delete(row.uid)) continue;
+          onMessage(metadataOf(row, false, clock.now()), row.source);
+        }
+      };
+      await operation('FETCH', take, { bodies: uids.length * length + maxLiteralBytes });
+      if (failure) throw failure;
     },
 
     async fetchSources(uids, maxBytes, onMessage) {

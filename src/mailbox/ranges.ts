@@ -15,6 +15,14 @@ export const RANGE_BYTES = 4 * 1024 * 1024;
 export const LARGE_MESSAGE_BYTES = RANGE_BYTES;
 
 /**
+ * Messages that are asked for before their sizes are known, and bytes of each: those that are no longer come
+ * whole, with their metadata, by one FETCH instead of two. Together no more than RANGE_BYTES. Half of what may be
+ * in flight, so that the next ones come while these are parsed.
+ */
+export const STARTS = MAX_IN_FLIGHT / 2;
+export const START_BYTES = RANGE_BYTES / STARTS;
+
+/**
  * How many of the messages that begin at `from` one FETCH asks for: at most `maxMessages` and RANGE_BYTES,
  * at least one. What is larger than `aloneAbove` stands alone.
  */

@@ -16,6 +16,8 @@ export interface Memory {
   epochId: number | null;
   /** Messages that one FETCH asks for: halved when a FETCH ends the connection, doubled by each that works. */
   rangeLimit: number;
+  /** Whether the last messages were so small that asking for their starts gave most of them whole. */
+  mostlySmall: boolean;
   /** How often a UID failed alone. */
   failures: Map<number, number>;
   /** When a UID was found unfetchable, monotonic ms: its next try waits for a reconciliation by time. */
@@ -41,6 +43,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
   return {
     epochId,
     rangeLimit: MAX_IN_FLIGHT,
+    mostlySmall: true,
     failures: new Map(),
     unfetchable: new Map(),
     tooOld: new Set(),

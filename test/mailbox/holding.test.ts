@@ -115,10 +115,10 @@ test('a hold waits for what is in flight of other ranges', async () => {
   const slow = Promise.withResolvers<void>();
   intake.gate = async ({ uid }) => {
     if (uid === 3 && refuse) throw full();
-    if (uid === 200) await slow.promise;
+    if (uid === 100) await slow.promise;
   };
   await harness.watch();
-  await harness.until(() => intake.published.length === 254);
+  await harness.until(() => intake.published.length === 126);
   for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   expect(harness.report().state).not.toBe('holding');
   refuse = false;

@@ -72,7 +72,7 @@ test('new mail goes before back-fill', async () => {
   await harness.watch();
   await server.idle();
   const order = intake.published.map(({ uid }) => uid);
-  expect(order.indexOf(601)).toBe(256);
+  expect(order.indexOf(601)).toBe(128);
   expect(order).toHaveLength(601);
 });
 

@@ -68,9 +68,9 @@ test('a stop ends a back-off, a hold and a wait for bytes', async () => {
 
   intake.gate = null;
   const release = await intake.reserve(1, { alone: true, signal: new AbortController().signal });
-  const fetched = server.seen(/RFC822\.SIZE/);
+  const listed = server.seen(/^UID SEARCH/);
   await harness.watch();
-  await fetched;
+  await listed;
   await harness.stop();
   release();
   expect(intake.published).toEqual([]);
