@@ -1,5 +1,6 @@
 /** Bytes → text: declared character sets as the WHATWG names them, and recognition where none or a wrong one is declared. */
 import { isAscii, isUtf8 } from 'node:buffer';
+import { TextDecoder } from 'node:util';
 import iconv from 'iconv-lite';
 import { decodeHz, decodeIso2022Jp, decodeIso2022Kr, decodeUtf7, decodeUtf16 } from './charsets-legacy.ts';
 import type { Warn } from './warnings.ts';
@@ -47,11 +48,23 @@ interface Encoding {
   legacy?: boolean;
 }
 
-const whatwg = (name: string): Encoding => ({
-  name,
-  decode: (bytes) => new TextDecoder(name).decode(bytes),
-  strict: (bytes) => new TextDecoder(name, { fatal: true }).decode(bytes),
-});
+/** The platform's decoders are made once an encoding: making one takes as long as decoding a kilobyte. */
+function whatwg(name: string): Encoding {
+  const lenient = new TextDecoder(name);
+  let fatal: TextDecoder | null = null;
+  return {
+    name,
+    decode: (bytes) => lenient.decode(bytes),
+    strict: (bytes) => {
+      const decoder = fatal ?? new TextDecoder(name, { fatal: true });
+      // One that has refused a text may be left in the middle of a character: it is not used again.
+      fatal = null;
+      const text = decoder.decode(bytes);
+      fatal = decoder;
+      return text;
+    },
+  };
+}
 
 const special = new Map<string, Encoding>([
   ['hz-gb-2312', { name: 'hz-gb-2312', decode: decodeHz, legacy: true }],
@@ -193,7 +206,7 @@ function decodeForeign(bytes: Buffer, hints: CharsetHints, warn: Warn): string {
     const text = fitting(encoding, bytes);
     if (text !== null) return text;
   }
-  return decodeWith(whatwg('windows-1252'), bytes, warn);
+  return decodeWith(encodingOf('windows-1252'), bytes, warn);
 }
 
 /** The text, where every byte has a meaning in this encoding; else null. */
@@ -215,9 +228,9 @@ function decodeWith(encoding: Encoding | null, bytes: Buffer, warn: Warn): strin
 
 function encodingOfBom(bytes: Buffer): Encoding | null {
   const [a, b, c, d] = bytes;
-  if (a === 0xef && b === 0xbb && c === 0xbf) return whatwg('utf-8');
-  if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? encodingOf('utf-32le') : whatwg('utf-16le');
-  if (a === 0xfe && b === 0xff) return whatwg('utf-16be');
+  if (a === 0xef && b === 0xbb && c === 0xbf) return encodingOf('utf-8');
+  if (a === 0xff && b === 0xfe) return c === 0 && d === 0 ? encodingOf('utf-32le') : encodingOf('utf-16le');
+  if (a === 0xfe && b === 0xff) return encodingOf('utf-16be');
   if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return encodingOf('utf-32be');
   return null;
 }
@@ -255,7 +268,7 @@ function isMostlyUtf8(bytes: Buffer): boolean {
 /** True where a label's own set has no such bytes, and the larger set that the WHATWG reads it as has. */
 function isBeyond(label: string, name: string, bytes: Buffer): boolean {
   if (name === 'windows-1252') {
-    return /8859|latin|^l1$/i.test(label) && bytes.some((byte) => byte >= 0x80 && byte <= 0x9f);
+    return /8859|latin|^l1$/i.test(label) && hasC1(bytes);
   }
   if (name !== 'gbk' || !/2312|euc/i.test(label)) return false;
   for (let at = 0; at < bytes.length; at += 1) {
@@ -263,6 +276,15 @@ function isBeyond(label: string, name: string, bytes: Buffer): boolean {
     if (lead < 0x80) continue;
     at += 1;
     if (lead < 0xa1 || lead > 0xf7 || (bytes[at] ?? 0) < 0xa1) return true; // GB 2312 is A1A1–F7FE
+  }
+  return false;
+}
+
+function hasC1(bytes: Buffer): boolean {
+  if (isAscii(bytes)) return false;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] as number;
+    if (byte >= 0x80 && byte <= 0x9f) return true;
   }
   return false;
 }

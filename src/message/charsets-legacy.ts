@@ -1,4 +1,5 @@
 /** Character sets that neither the platform nor iconv-lite reads well: those with shifts, UTF-7, and UTF-16 without an order. */
+import { TextDecoder } from 'node:util';
 import { base64ValueOf } from './transfer.ts';
 
 /** Bytes that are looked at to tell UTF-16's order. */
@@ -56,6 +57,9 @@ export function decodeUtf16(bytes: Uint8Array): string {
   return new TextDecoder(even > odd ? 'utf-16be' : 'utf-16le').decode(bytes);
 }
 
+/** Made with the first text that needs it, and once. */
+let iso2022Jp: TextDecoder | undefined;
+
 /**
  * RFC 1468. Words that were joined shift to ASCII and at once away again, which the WHATWG's decoder
  * takes for an error; only the last of several shifts in a row counts.
@@ -69,7 +73,8 @@ export function decodeIso2022Jp(bytes: Uint8Array): string {
     if (isShift && bytes[at + 3] === 0x1b) at += 2;
     else out[length++] = byte;
   }
-  return new TextDecoder('iso-2022-jp').decode(out.subarray(0, length));
+  iso2022Jp ??= new TextDecoder('iso-2022-jp');
+  return iso2022Jp.decode(out.subarray(0, length));
 }
 
 /** RFC 2152: `+` to UTF-16BE in base64, ended by what is not base64; `+-` is a plus. Bytes elsewhere are Latin-1. */

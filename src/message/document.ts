@@ -1,5 +1,5 @@
 /** The message document, version 1 (schema/message-v1.json), and its making from a message's bytes. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { MessageIdentity } from '../model.ts';
 import { type Address, firstSender, readAddresses } from './addresses.ts';
 import { attachmentFile } from './attachments.ts';
@@ -145,7 +145,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   return document;
 }
 
-const hashOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+const hashOf = (bytes: Buffer) => hash('sha256', bytes);
 
 function describeAttachment(part: Part, content: Buffer, hints: readonly string[], warn: Warn): Attachment {
   const filename = fileNameOf(part.fields, hints, warn);

@@ -28,6 +28,7 @@ const DEEP_NESTING = 100;
 const LF = 0x0a;
 const CR = 0x0d;
 const DASH = 0x2d;
+const DASHES = Buffer.from('--');
 
 interface Multipart {
   part: Part;
@@ -176,12 +177,13 @@ function openBoundaries(bytes: Buffer, warn: Warn) {
     find(from: number): Delimiter | null {
       if (innermost.size === 0) return null;
       let found = at(from);
-      for (
-        let line = bytes.indexOf('\n--', from);
-        found === null && line >= 0;
-        line = bytes.indexOf('\n--', line + 1)
-      ) {
-        found = at(line + 1);
+      // Dashes are looked for, since base64 has none: with the line ends before them each line would be one find.
+      let dashes = from;
+      while (found === null) {
+        dashes = bytes.indexOf(DASHES, dashes);
+        if (dashes < 0) return null;
+        if (bytes[dashes - 1] === LF) found = at(dashes);
+        while (bytes[dashes] === DASH) dashes += 1;
       }
       return found;
     },

@@ -26,6 +26,44 @@ export function base64ValueOf(byte: number | undefined): number {
 /** RFC 2045 §6.8: characters outside of the alphabet are ignored; each padded piece is decoded for itself. */
 export function decodeBase64(bytes: Buffer): TransferDecoded {
   const out = Buffer.allocUnsafe(Math.ceil((bytes.length * 3) / 4) + 3);
+  return (bytes.length < SHORT ? null : decodeWellFormed(bytes, out)) ?? decodeLenient(bytes, out);
+}
+
+/** Bytes that are decoded before the platform's decoder is asked. Most encoded words are, and many pad in between. */
+const SHORT = 512;
+
+/** Bytes that the platform decodes at once: its strings stay small enough to be collected young. */
+const RUN = 64 * 1024;
+
+/** What encoders write, decoded by the platform: 0.4 ns a byte instead of 2. Null where anything is amiss. */
+function decodeWellFormed(bytes: Buffer, out: Buffer): TransferDecoded | null {
+  let length = 0;
+  let complete = true;
+  for (let start = 0; start < bytes.length; ) {
+    // Groups of four must not be cut. Encoders end lines between them.
+    if (!complete) return null;
+    let run = bytes.subarray(start, start + RUN);
+    if (run.length === RUN) run = run.subarray(0, run.lastIndexOf(0x0a) + 1 || RUN);
+    const decoded = forgivingBase64(run.toString('latin1'));
+    if (decoded === null) return null;
+    length += out.write(decoded, length, 'latin1');
+    complete = decoded.length % 3 === 0;
+    start += run.length;
+  }
+  return { content: out.subarray(0, length), damaged: !complete && !bytes.includes(0x3d) };
+}
+
+/** WHATWG's forgiving base64: white space is ignored, padding may be missing, all else is refused. */
+function forgivingBase64(text: string): string | null {
+  try {
+    return atob(text);
+  } catch (error) {
+    if (error instanceof DOMException) return null;
+    throw error;
+  }
+}
+
+function decodeLenient(bytes: Buffer, out: Buffer): TransferDecoded {
   let length = 0;
   let group = 0;
   let have = 0;
