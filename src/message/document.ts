@@ -4,7 +4,7 @@ import type { MessageIdentity } from '../model.ts';
 import { type Address, firstSender, readAddresses } from './addresses.ts';
 import { attachmentFile } from './attachments.ts';
 import { readDate } from './date.ts';
-import { type Field, fieldText, readableText } from './headers.ts';
+import { decodedText, type Field, fieldText } from './headers.ts';
 import { keywordsOf } from './keywords.ts';
 import { fileNameOf, firstField } from './media.ts';
 import { repairBytes } from './repair.ts';
@@ -135,7 +135,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
       identity === null ? null : new Date(identity.internalDate).toISOString().replace(/\.\d+Z$/, 'Z'),
     keywords: identity === null ? [] : keywordsOf(identity.flags),
     attachments,
-    headers: root.fields.map((field) => [field.name, readableText(field, hints, warn)]),
+    headers: header.all(),
     size: message.length,
     sha256,
     source: options.source ?? null,
@@ -187,29 +187,33 @@ const ONCE = new Set([
 const JOINED = new Set(['to', 'cc', 'bcc', 'references', 'in-reply-to']);
 
 function headerReader(fields: readonly Field[], hints: readonly string[], warn: Warn) {
-  const all = new Map<string, Field[]>();
-  for (const field of fields) {
-    const same = all.get(field.key);
-    if (!same) all.set(field.key, [field]);
+  const texts = fields.map((field) => fieldText(field, hints, warn));
+  const byKey = new Map<string, string[]>();
+  for (const [index, { key }] of fields.entries()) {
+    const text = texts[index] as string;
+    const same = byKey.get(key);
+    if (!same) byKey.set(key, [text]);
     else {
-      same.push(field);
-      if (field.key === 'from') warn('from-duplicate');
-      else if (ONCE.has(field.key)) warn('header-duplicate');
+      same.push(text);
+      if (key === 'from') warn('from-duplicate');
+      else if (ONCE.has(key)) warn('header-duplicate');
     }
   }
   const counting = (key: string) => {
-    const same = all.get(key) ?? [];
+    const same = byKey.get(key) ?? [];
     return JOINED.has(key) ? same : same.slice(0, 1);
   };
   return {
+    all: (): [string, string][] =>
+      fields.map(({ name }, index) => [name, decodedText(texts[index] as string, hints, warn)]),
     text: (key: string): string | null => {
-      const [field] = counting(key);
-      return field ? readableText(field, hints, warn) : null;
+      const [text] = counting(key);
+      return text === undefined ? null : decodedText(text, hints, warn);
     },
     addresses: (key: string): Address[] => {
       const addresses: Address[] = [];
-      for (const field of counting(key)) {
-        for (const address of readAddresses(field, hints, warn)) addresses.push(address);
+      for (const text of counting(key)) {
+        for (const address of readAddresses(text, hints, warn)) addresses.push(address);
         if (addresses.length <= MAX_ADDRESSES) continue;
         warn('header-cut');
         return addresses.slice(0, MAX_ADDRESSES);
@@ -217,10 +221,10 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
       return addresses;
     },
     messageIds: (key: string): string[] =>
-      counting(key).flatMap((field) => idsIn(readableText(field, hints, warn))),
+      counting(key).flatMap((text) => idsIn(decodedText(text, hints, warn))),
     date: (): string | null => {
-      const [field] = counting('date');
-      if (field) return readDate(fieldText(field, hints, warn), warn);
+      const [text] = counting('date');
+      if (text !== undefined) return readDate(text, warn);
       warn('date-missing');
       return null;
     },

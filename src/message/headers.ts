@@ -132,22 +132,16 @@ function endOfHeader(bytes: Buffer, from: number): number {
 /** A field's unfolded text, encoded words not decoded yet. 8-bit text is UTF-8 (RFC 6532), else recognised. */
 export function fieldText(field: Field, hints: readonly string[], warn: Warn): string {
   const { raw } = field;
-  const text =
-    isUtf8(raw) && !(isAscii(raw) && raw.includes('\x1b$'))
-      ? raw.toString('utf8')
-      : decodeText(raw, null, { labels: hints }, warn);
-  return cleanText(unfold(text), warn).trim();
+  const text = isUtf8(raw) ? raw.toString('utf8') : null;
+  // ESC $ in ASCII: shifts of ISO-2022.
+  const plain = text !== null && !(text.includes('\x1b$') && isAscii(raw));
+  return cleanText(unfold(plain ? text : decodeText(raw, null, { labels: hints }, warn)), warn).trim();
 }
 
 /** Each line break with the white space after it is one space, as in mailparser. */
 const unfold = (text: string) => (/[\r\n]/.test(text) ? text.replace(/[\r\n][\r\n \t]*/g, ' ') : text);
 
-/** A field's text as people read it. */
-export function readableText(field: Field, hints: readonly string[], warn: Warn): string {
-  return decodedText(fieldText(field, hints, warn), hints, warn);
-}
-
-/** Decodes the words of a text; what they hide of line breaks and NUL is removed. */
+/** A field's text as people read it: its words decoded; what they hide of line breaks and NUL is removed. */
 export function decodedText(text: string, hints: readonly string[], warn: Warn): string {
   if (!text.includes('=?')) return text;
   const decoded = decodeWords(text, hints, warn);

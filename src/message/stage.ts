@@ -150,6 +150,11 @@ function writeFile(
 
 /** The document as one JSON object and a line end, in pieces: a large text never exists twice as a whole. */
 export function* jsonOf(document: MessageDocument): Generator<Buffer> {
+  // Where there is no large text, one call takes half the time of one a key.
+  if (document.size < WRITE_CHARS) {
+    yield Buffer.from(`${JSON.stringify(document)}\n`);
+    return;
+  }
   let pending = '';
   for (const piece of jsonPieces(document)) {
     pending += piece;
