@@ -132,10 +132,10 @@ function endOfHeader(bytes: Buffer, from: number): number {
 /** A field's unfolded text, encoded words not decoded yet. 8-bit text is UTF-8 (RFC 6532), else recognised. */
 export function fieldText(field: Field, hints: readonly string[], warn: Warn): string {
   const { raw } = field;
-  const text = isUtf8(raw) ? raw.toString('utf8') : null;
-  // ESC $ in ASCII: shifts of ISO-2022.
-  const plain = text !== null && !(text.includes('\x1b$') && isAscii(raw));
-  return cleanText(unfold(plain ? text : decodeText(raw, null, { labels: hints }, warn)), warn).trim();
+  let text = raw.toString('utf8');
+  const shifted = text.includes('\x1b$') && isAscii(raw);
+  if (shifted || !isUtf8(raw)) text = decodeText(raw, null, { labels: hints }, warn);
+  return cleanText(unfold(text), warn).trim();
 }
 
 /** Each line break with the white space after it is one space, as in mailparser. */

@@ -6,7 +6,13 @@ import { decodedText, type Field, fieldText } from './headers.ts';
 import type { Warn } from './warnings.ts';
 import { decodeQ, decodeWords } from './words.ts';
 
-type StructuredHeader = ReturnType<Libmime['parseHeaderValue']>;
+interface StructuredHeader {
+  value: string;
+  /** By their names in lower case. */
+  params: Record<string, string>;
+  /** Names of the parameters that RFC 2231 encodes, which are decoded already. */
+  decodedParams: readonly string[];
+}
 
 export interface Media {
   /** Lower case, `type/subtype`. */
@@ -118,17 +124,47 @@ function percentDecoded(value: string, field: Field | undefined, parameter: stri
   }
 }
 
+const PLAIN_VALUE = /^[\w!#$&^.+/-]+/;
+const PLAIN_PARAMETER = / *; *([a-z-]+)=(?:"([^"\\]*)"|([\w!#$%&'*+^`{|}~.,:/@?=-]+))/iy;
+
+/**
+ * A value whose parameters are plain tokens and quoted strings; null for one with comments, escapes, RFC 2231
+ * or white space where it may not be. Most are plain, and libmime goes by the character: ten times as long.
+ */
+function readPlain(text: string): StructuredHeader | null {
+  const value = PLAIN_VALUE.exec(text)?.[0];
+  if (value === undefined) return null;
+  const params: Record<string, string> = {};
+  for (let at = value.length; at < text.length; at = PLAIN_PARAMETER.lastIndex) {
+    // An empty parameter at the end is none.
+    if (at === text.length - 1 && text[at] === ';') break;
+    PLAIN_PARAMETER.lastIndex = at;
+    const match = PLAIN_PARAMETER.exec(text);
+    if (!match) return null;
+    const [, name = '', quoted, token = ''] = match;
+    if (!Object.hasOwn(params, name.toLowerCase())) params[name.toLowerCase()] = quoted ?? token;
+  }
+  return { value, params, decodedParams: [] };
+}
+
 /** libmime's reader of `value; parameter=…` with our character sets in RFC 2231 and encoded words. */
-function structuredReader(hints: readonly string[], warn: Warn) {
+function libmimeReader(hints: readonly string[], warn: Warn): Libmime {
   const reader = new Libmime();
   reader.decodeWord = (charset, encoding, text) =>
     encoding === 'Q' ? decodeText(decodeQ(text), charset, { labels: hints }, warn) : text;
   reader.decodeWords = (text) => decodeWords(String(text ?? ''), hints, warn);
+  return reader;
+}
+
+function structuredReader(hints: readonly string[], warn: Warn) {
   return (field: Field | undefined): StructuredHeader | null => {
     if (!field) return null;
     if (field.raw.length > MAX_STRUCTURED) warn('header-cut');
     const raw = field.raw.subarray(0, MAX_STRUCTURED);
     const text = fieldText({ ...field, raw }, hints, warn);
+    const plain = readPlain(text);
+    if (plain) return plain;
+    const reader = libmimeReader(hints, warn);
     const read = reader.parseHeaderValue(text, { stripComments: true });
     // `text/html charset=utf-8`: the semicolon was forgotten.
     const forgotten = /^([^\s;=/,]+\/[^\s;=,]+)[\s,]+([a-z-]{1,30}=.*)$/is.exec(read.value);
