@@ -135,7 +135,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
       identity === null ? null : new Date(identity.internalDate).toISOString().replace(/\.\d+Z$/, 'Z'),
     keywords: identity === null ? [] : keywordsOf(identity.flags),
     attachments,
-    headers: header.all(),
+    headers: header.all,
     size: message.length,
     sha256,
     source: options.source ?? null,
@@ -187,14 +187,17 @@ const ONCE = new Set([
 const JOINED = new Set(['to', 'cc', 'bcc', 'references', 'in-reply-to']);
 
 function headerReader(fields: readonly Field[], hints: readonly string[], warn: Warn) {
-  const texts = fields.map((field) => fieldText(field, hints, warn));
-  const byKey = new Map<string, string[]>();
-  for (const [index, { key }] of fields.entries()) {
-    const text = texts[index] as string;
+  const all: [name: string, readable: string][] = [];
+  const byKey = new Map<string, { text: string; readable: string }[]>();
+  for (const field of fields) {
+    const { name, key } = field;
+    const text = fieldText(field, hints, warn);
+    const readable = decodedText(text, hints, warn);
+    all.push([name, readable]);
     const same = byKey.get(key);
-    if (!same) byKey.set(key, [text]);
+    if (!same) byKey.set(key, [{ text, readable }]);
     else {
-      same.push(text);
+      same.push({ text, readable });
       if (key === 'from') warn('from-duplicate');
       else if (ONCE.has(key)) warn('header-duplicate');
     }
@@ -204,15 +207,11 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
     return JOINED.has(key) ? same : same.slice(0, 1);
   };
   return {
-    all: (): [string, string][] =>
-      fields.map(({ name }, index) => [name, decodedText(texts[index] as string, hints, warn)]),
-    text: (key: string): string | null => {
-      const [text] = counting(key);
-      return text === undefined ? null : decodedText(text, hints, warn);
-    },
+    all,
+    text: (key: string): string | null => counting(key)[0]?.readable ?? null,
     addresses: (key: string): Address[] => {
       const addresses: Address[] = [];
-      for (const text of counting(key)) {
+      for (const { text } of counting(key)) {
         for (const address of readAddresses(text, hints, warn)) addresses.push(address);
         if (addresses.length <= MAX_ADDRESSES) continue;
         warn('header-cut');
@@ -220,11 +219,10 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
       }
       return addresses;
     },
-    messageIds: (key: string): string[] =>
-      counting(key).flatMap((text) => idsIn(decodedText(text, hints, warn))),
+    messageIds: (key: string): string[] => counting(key).flatMap(({ readable }) => idsIn(readable)),
     date: (): string | null => {
-      const [text] = counting('date');
-      if (text !== undefined) return readDate(text, warn);
+      const [field] = counting('date');
+      if (field) return readDate(field.text, warn);
       warn('date-missing');
       return null;
     },

@@ -113,9 +113,10 @@ export function fileNameOf(fields: readonly Field[], hints: readonly string[], w
  * leaves the text encoded; it is UTF-8 or nothing.
  */
 function percentDecoded(value: string, field: Field | undefined, parameter: string): string {
+  if (!/%[0-9a-f]{2}/i.test(value)) return value;
   const raw = field?.raw.toString('latin1', 0, MAX_STRUCTURED) ?? '';
   const bare = new RegExp(`[;\\s]${parameter}\\*(?:0\\*)?=[^';]*(?:;|$)`, 'i').test(raw);
-  if (!bare || !/%[0-9a-f]{2}/i.test(value)) return value;
+  if (!bare) return value;
   try {
     return decodeURIComponent(value);
   } catch (error) {
@@ -125,27 +126,40 @@ function percentDecoded(value: string, field: Field | undefined, parameter: stri
 }
 
 const PLAIN_VALUE = /^[\w!#$&^.+/-]+/;
-const PLAIN_PARAMETER = / *; *([a-z-]+)=(?:"([^"\\]*)"|([\w!#$%&'*+^`{|}~.,:/@?=-]+))/iy;
+const PLAIN_PARAMETER = / *; *([a-z-]+)(\*?)=(?:"([^"\\]*)"|([\w!#$%&'*+^`{|}~.,:/@?=-]+))/iy;
 
 /**
- * A value whose parameters are plain tokens and quoted strings; null for one with comments, escapes, RFC 2231
- * or white space where it may not be. Most are plain, and libmime goes by the character: ten times as long.
+ * A value whose parameters are plain tokens, quoted strings and RFC 2231's `name*=charset'language'text`; null for
+ * one with comments, escapes, continuations, or white space where none may be. Most are plain, and libmime goes by
+ * the character: ten times as long.
  */
-function readPlain(text: string): StructuredHeader | null {
+function readPlain(text: string, hints: readonly string[], warn: Warn): StructuredHeader | null {
   const value = PLAIN_VALUE.exec(text)?.[0];
   if (value === undefined) return null;
-  const params: Record<string, string> = {};
+  const plain: Record<string, string> = {};
+  const extended: Record<string, string> = {};
   for (let at = value.length; at < text.length; at = PLAIN_PARAMETER.lastIndex) {
     // An empty parameter at the end is none.
     if (at === text.length - 1 && text[at] === ';') break;
     PLAIN_PARAMETER.lastIndex = at;
     const match = PLAIN_PARAMETER.exec(text);
     if (!match) return null;
-    const [, name = '', quoted, token = ''] = match;
+    const [, name = '', star, quoted, token = ''] = match;
+    const params = star === '' ? plain : extended;
+    // As libmime has it: the first of one name counts.
     if (!Object.hasOwn(params, name.toLowerCase())) params[name.toLowerCase()] = quoted ?? token;
   }
-  return { value, params, decodedParams: [] };
+  for (const [name, coded] of Object.entries(extended)) {
+    const parts = EXTENDED_VALUE.exec(coded);
+    if (!parts) return null;
+    const [, charset = '', percentEncoded = ''] = parts;
+    const q = percentEncoded.replaceAll('=', '%3d').replaceAll('_', '%5f').replaceAll('%', '=');
+    plain[name] = decodeText(decodeQ(q), charset || 'utf-8', { labels: hints }, warn);
+  }
+  return { value, params: plain, decodedParams: Object.keys(extended) };
 }
+
+const EXTENDED_VALUE = /^([^']*)'[^']*'([ -~]*)$/;
 
 /** libmime's reader of `value; parameter=…` with our character sets in RFC 2231 and encoded words. */
 function libmimeReader(hints: readonly string[], warn: Warn): Libmime {
@@ -162,7 +176,7 @@ function structuredReader(hints: readonly string[], warn: Warn) {
     if (field.raw.length > MAX_STRUCTURED) warn('header-cut');
     const raw = field.raw.subarray(0, MAX_STRUCTURED);
     const text = fieldText({ ...field, raw }, hints, warn);
-    const plain = readPlain(text);
+    const plain = readPlain(text, hints, warn);
     if (plain) return plain;
     const reader = libmimeReader(hints, warn);
     const read = reader.parseHeaderValue(text, { stripComments: true });
