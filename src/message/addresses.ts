@@ -13,8 +13,7 @@ export interface Address {
 /** The addresses of one field's text. Entries without an address keep their name; those without both are dropped. */
 export function readAddresses(text: string, hints: readonly string[], warn: Warn): Address[] {
   if (hasComment(text)) warn('address-comment');
-  const entries =
-    readPlain(text, hints, warn) ?? parseAddressList(canonicalWords(text, hints, warn));
+  const entries = readPlain(text, hints, warn) ?? parseAddressList(canonicalWords(text, hints, warn));
   const addresses: Address[] = [];
   for (const entry of entries) {
     // The parser decodes words by itself, also where none may stand.
