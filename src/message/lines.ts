@@ -15,7 +15,7 @@ export function withPlainLineEnds(bytes: Buffer): Buffer {
   let length = 0;
   for (let start = 0; start < bytes.length; ) {
     let end = start + RUN;
-    while (bytes[end - 1] === CR) end += 1;
+    if (bytes[end - 1] === CR && bytes[end] === LF) end += 1;
     const run = bytes.toString('latin1', start, end).replaceAll('\r\n', '\n');
     length += out.write(run, length, 'latin1');
     start = end;
