@@ -9,6 +9,8 @@ export interface BenchOptions {
   limit: number;
   /** How long nothing happens. */
   seconds: number;
+  /** How many are watched at once. */
+  mailboxes: number;
   /** One line on what is being done; on stderr, since stdout may be JSON. */
   tell(line: string): void;
 }

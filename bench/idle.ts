@@ -1,43 +1,211 @@
-/** What mailboxes cost while nothing happens in them. */
+/** Many mailboxes in one process, each a connection in IDLE over TLS: what they cost at their start, in silence, and in trouble. */
+import { mkdirSync, watch } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { accountOn, createWorkplace } from '../test/dovecot/workplace.ts';
-import { startDovecot } from '../test/servers/dovecot.ts';
-import { familyOf } from '../test/servers/processes.ts';
-import type { Bench } from './bench.ts';
-import { memoryOf } from './measure.ts';
+import { createWorkplace, type RunningDaemon, type Workplace } from '../test/dovecot/workplace.ts';
+import { createCertificates } from '../test/servers/certificates.ts';
+import { makeSmallMessage } from '../test/servers/corpus.ts';
+import { type Dovecot, startDovecot } from '../test/servers/dovecot.ts';
+import { seededRandom } from '../test/servers/random.ts';
+import { until } from '../test/servers/until.ts';
+import type { Bench, Result } from './bench.ts';
+import { cpuOf, memoryOf } from './measure.ts';
+import { quantile } from './statistics.ts';
+import { openTap, type Tap } from './tap.ts';
 
-const USERS = ['ann', 'bob', 'cleo', 'dan', 'eve'];
-const FOLDERS = ['INBOX', 'Bills', 'Leads', 'Tickets'];
+/** As fast as we let the daemon connect: more than Dovecot can log in on a small machine. */
+const CONNECTS_PER_SECOND = 100;
+/** A message to each of a thousand within a minute. */
+const DELIVER_EVERY_MS = 60;
+const WITHIN_MS = 300_000;
+
+type Row = Result['rows'][number];
 
 export const idle: Bench = {
   name: 'idle',
-  description: 'CPU, memory and log lines of 20 mailboxes that nothing happens in',
-  async run({ seconds, tell }) {
-    await using server = await startDovecot({ users: Object.fromEntries(USERS.map((user) => [user, user])) });
-    for (const user of USERS) for (const folder of FOLDERS.slice(1)) await server.createFolder(user, folder);
+  description: 'many mailboxes over TLS: start, silence, a message to each, the server restarted, stop',
+  async run({ seconds, mailboxes, tell }) {
+    using certificates = createCertificates();
+    const users = Array.from({ length: mailboxes }, (_, index) => `user${String(index).padStart(4, '0')}`);
+    await using server = await startDovecot({
+      users: Object.fromEntries(users.map((user) => [user, user])),
+      certificate: certificates.valid,
+      sessions: mailboxes,
+    });
+    using taps = new DisposableStack();
+    const tapOf = new Map<string, Tap>();
+    for (const user of users)
+      tapOf.set(user, taps.use(await openTap({ host: server.host, port: server.imapsPort })));
     await using place = createWorkplace({
-      accounts: USERS.map((user) => accountOn(server, user, user, user, { folders: FOLDERS })),
+      accounts: users.map((user) => ({
+        ...{
+          name: user,
+          host: '127.0.0.1',
+          port: tapOf.get(user)?.port,
+          security: 'tls',
+          ca: certificates.ca,
+        },
+        ...{ user, password: user, folders: ['INBOX'], start: 'all' },
+      })),
+      limits: { connectsPerSecond: CONNECTS_PER_SECOND },
     });
+    place.configure({ storage: { directory: place.storage, path: '{account}/{id}.json' } });
+    for (const user of users) mkdirSync(join(place.storage, user));
+
+    tell(`${mailboxes} mailboxes start`);
     const daemon = place.start();
-    await place.settled(daemon);
-    const measure = () => ({
-      cpu: familyOf(daemon.pid).reduce((sum, one) => sum + one.cpuSeconds() + one.reapedCpuSeconds(), 0),
-      memory: memoryOf(daemon.pid),
-      lines: daemon.output().split('\n').length,
-    });
+    const phase = phases(daemon.pid);
+    const rows: Row[] = [];
+    rows.push(await phase('start until all watch', () => place.settled(daemon, WITHIN_MS)));
+
     tell(`idle for ${seconds} s`);
-    const before = measure();
-    await wait(seconds * 1000);
-    const after = measure();
-    await daemon.stop();
-    const row = {
-      seconds,
-      'CPU s': Number((after.cpu - before.cpu).toFixed(2)),
-      '% of a core': Number((((after.cpu - before.cpu) / seconds) * 100).toFixed(2)),
-      'PSS MB, first': Math.round(before.memory / 1e6),
-      'PSS MB, last': Math.round(after.memory / 1e6),
-      'log lines': after.lines - before.lines,
-    };
-    return [{ title: `${USERS.length * FOLDERS.length} idle mailboxes`, rows: [row] }];
+    const lines = daemon.output().split('\n').length;
+    rows.push(await phase('idle', () => wait(seconds * 1000)));
+    const silence = daemon.output().split('\n').length - lines;
+
+    tell('a message to each');
+    const delays: Delays = { pushed: [], delivered: [] };
+    rows.push(await phase('a message to each', () => deliverToEach({ server, place, tapOf, delays })));
+
+    tell('the server restarts');
+    const before = connects(tapOf).length;
+    rows.push(
+      await phase('restart until all watch', async () => {
+        await server.down();
+        const since = Date.now();
+        await server.up();
+        await allHeard(daemon, place, since);
+      }),
+    );
+    const again = connects(tapOf).slice(before);
+
+    tell('stop');
+    const begun = performance.now();
+    const status = await daemon.stop();
+    const stopping = (performance.now() - begun) / 1000;
+
+    const delay = (name: string, values: number[]): Row => ({
+      name,
+      messages: values.length,
+      'median ms': round(quantile(values, 0.5), 1),
+      'p95 ms': round(quantile(values, 0.95), 1),
+      'slowest ms': round(quantile(values, 1), 1),
+    });
+    return [
+      { title: `${mailboxes} mailboxes over TLS`, rows },
+      {
+        title: 'until the JSON that a consumer sees',
+        rows: [delay('from the push', delays.pushed), delay('from the delivery', delays.delivered)],
+      },
+      {
+        title: 'what else',
+        rows: [
+          {
+            'log lines while idle': silence,
+            'connects after the restart': again.length,
+            'of them in one second, most': mostInOneSecond(again),
+            'stop s': round(stopping, 2),
+            'exit status': status,
+          },
+        ],
+      },
+    ];
   },
 };
+
+interface Delays {
+  pushed: number[];
+  delivered: number[];
+}
+
+/** What each phase takes of us and of the server, and what memory stands at its end. */
+function phases(pid: number) {
+  const cpu = () => {
+    const ours = cpuOf(pid);
+    const { user, system } = process.cpuUsage();
+    return { ours, server: cpuOf(process.pid) - ours - (user + system) / 1e6 };
+  };
+  return async (name: string, work: () => Promise<void>): Promise<Row> => {
+    const before = cpu();
+    const begun = performance.now();
+    await work();
+    const seconds = (performance.now() - begun) / 1000;
+    const after = cpu();
+    const ours = after.ours - before.ours;
+    return {
+      name,
+      seconds: round(seconds, 1),
+      'CPU s': round(ours, 2),
+      '% of a core': round((ours / seconds) * 100, 2),
+      'server CPU s': round(after.server - before.server, 1),
+      'PSS MB': Math.round(memoryOf(pid) / 1e6),
+    };
+  };
+}
+
+/** One after the other, all within a minute; resolves once every JSON is there. */
+async function deliverToEach({
+  server,
+  place,
+  tapOf,
+  delays,
+}: {
+  server: Dovecot;
+  place: Workplace;
+  tapOf: ReadonlyMap<string, Tap>;
+  delays: Delays;
+}): Promise<void> {
+  const random = seededRandom(1);
+  const deliveredAt = new Map<string, number>();
+  const watchers = [...tapOf].map(([user, tap]) => {
+    const watcher = watch(join(place.storage, user), (_event, name) => {
+      const from = deliveredAt.get(user);
+      if (!name?.endsWith('.json') || from === undefined) return;
+      const now = performance.now();
+      delays.delivered.push(now - from);
+      delays.pushed.push(now - (tap.heardAt() ?? now));
+      watcher.close();
+    });
+    return watcher;
+  });
+  const begun = performance.now();
+  let turn = 0;
+  for (const [user, tap] of tapOf) {
+    await wait(Math.max(0, begun + turn++ * DELIVER_EVERY_MS - performance.now()));
+    tap.arm();
+    await server.deliver(user, makeSmallMessage(random, user));
+    deliveredAt.set(user, performance.now());
+  }
+  try {
+    await until('a document of each', () => delays.delivered.length === tapOf.size, WITHIN_MS);
+  } finally {
+    for (const watcher of watchers) watcher.close();
+  }
+}
+
+/** Resolves once each mailbox waits for mail again and has heard from its server since then. */
+async function allHeard(daemon: RunningDaemon, place: Workplace, since: number): Promise<void> {
+  await daemon.until(
+    'all to watch again',
+    () =>
+      (place.mailboxes() ?? []).every(
+        ({ state, lastHeardAt }) => state === 'idle' && Date.parse(lastHeardAt ?? '') > since,
+      ),
+    WITHIN_MS,
+  );
+}
+
+const connects = (taps: ReadonlyMap<string, Tap>): number[] =>
+  [...taps.values()].flatMap(({ connectedAt }) => connectedAt).sort((a, b) => a - b);
+
+function mostInOneSecond(times: readonly number[]): number {
+  let from = 0;
+  let most = 0;
+  for (const [index, at] of times.entries()) {
+    while (at - times[from]! >= 1000) from++;
+    most = Math.max(most, index - from + 1);
+  }
+  return most;
+}
+
+const round = (value: number, digits: number): number => Number(value.toFixed(digits));

@@ -9,7 +9,7 @@ import { machine } from './machine.ts';
 
 const BENCHES: readonly Bench[] = [backfill, latency, idle];
 
-const USAGE = `Usage: npm run bench -- [BENCH…] [--set SET…] [--rounds N] [--limit N] [--seconds N] [--json]
+const USAGE = `Usage: npm run bench -- [BENCH…] [--set SET…] [--rounds N] [--limit N] [--seconds N] [--mailboxes N] [--json]
 
 Measures the built program (scripts/prepare builds it) on servers of its own. An otherwise idle machine is needed.
 
@@ -18,7 +18,8 @@ ${BENCHES.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).j
   --set     backfill: small or full; both without
   --rounds  how often each program runs, in turn (3)
   --limit   at most so many messages, to try the benchmark
-  --seconds how long idle lasts (60)
+  --seconds how long idle lasts (300, in which each connection is renewed once)
+  --mailboxes  how many idle watches (1000)
   --json    the tables as JSON
 `;
 
@@ -29,14 +30,17 @@ async function main(): Promise<number> {
       set: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string', default: '3' },
       limit: { type: 'string', default: 'Infinity' },
-      seconds: { type: 'string', default: '60' },
+      seconds: { type: 'string', default: '300' },
+      mailboxes: { type: 'string', default: '1000' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   const unknown = positionals.filter((name) => !BENCHES.some((bench) => bench.name === name));
   const unknownSets = values.set.filter((name) => !Object.hasOwn(SETS, name));
-  const unfit = (['rounds', 'limit', 'seconds'] as const).filter((name) => !(Number(values[name]) > 0));
+  const unfit = (['rounds', 'limit', 'seconds', 'mailboxes'] as const).filter(
+    (name) => !(Number(values[name]) > 0),
+  );
   const faults = [
     ...unknown.map((name) => `no such benchmark: ${name}`),
     ...unknownSets.map((name) => `no such set: ${name}`),
@@ -51,6 +55,7 @@ async function main(): Promise<number> {
     rounds: Number(values.rounds),
     limit: Number(values.limit),
     seconds: Number(values.seconds),
+    mailboxes: Number(values.mailboxes),
     tell: (line: string) => process.stderr.write(`${line}\n`),
   };
   const results: Result[] = [];

@@ -43,6 +43,10 @@ export async function measure<T>(
 /** PSS of the process and all that descends from it, bytes. */
 export const memoryOf = (pid: number): number => familyOf(pid).reduce((sum, one) => sum + one.pss(), 0);
 
+/** User and system time of the process and all that descends or descended from it, s. */
+export const cpuOf = (pid: number): number =>
+  familyOf(pid).reduce((sum, one) => sum + one.cpuSeconds() + one.reapedCpuSeconds(), 0);
+
 const reaped = (): number => familyOf(process.pid)[0]!.reapedCpuSeconds();
 
 /** Resolves once no session is left, whose time would count for the next run, with what tells Dovecot's time so far. */

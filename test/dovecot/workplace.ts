@@ -42,6 +42,7 @@ export interface MailboxStatus {
   state: string;
   healthy: boolean;
   reason: string | null;
+  lastHeardAt: string | null;
   expected: number;
   stored: number;
   missing: number;

@@ -34,6 +34,8 @@ export interface DovecotOptions {
    * listens on 127.0.0.2, which clients reach from 127.0.0.1. Needs `certificate`.
    */
   loginDisabled?: boolean;
+  /** So many sessions at once, where Dovecot's own limits are too low. */
+  sessions?: number;
 }
 
 export interface Dovecot extends AsyncDisposable {
@@ -82,8 +84,10 @@ export interface Dovecot extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** Debian's mail user: Dovecot refuses to read mail as root. */
-const MAIL_UID = 8;
+/** Dovecot refuses to read mail as root. This many users share a user id, which the kernel gives 128 inotify instances. */
+const FIRST_MAIL_UID = 20_000;
+const USERS_PER_UID = 100;
+/** Debian's group of mail. */
 const MAIL_GID = 8;
 
 const LOWEST_PORT = 10_000;
@@ -95,7 +99,7 @@ const START_WITHIN = 15_000;
 
 const run = promisify(execFile);
 
-/** Rejects where the packages dovecot-imapd and dovecot-lmtpd are missing. As root Dovecot serves mail as user `mail`. */
+/** Rejects where the packages dovecot-imapd and dovecot-lmtpd are missing. As root Dovecot serves mail as users of its own. */
 export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   const programs = {
     dovecot: '/usr/sbin/dovecot',
@@ -300,7 +304,7 @@ function configure(
   ports: { imapPort: number; imapsPort: number; lmtpPort: number },
   options: DovecotOptions,
 ): string {
-  const { certificate, driver = 'maildir', loginDisabled = false } = options;
+  const { certificate, driver = 'maildir', loginDisabled = false, sessions } = options;
   const version = execFileSync('/usr/sbin/dovecot', ['--version'], { encoding: 'utf8' });
   const words = version.startsWith('2.3.') ? wordsOf23 : wordsOf24;
   const root = process.getuid?.() === 0;
@@ -313,6 +317,7 @@ listen = ${host}
 first_valid_uid = 1
 first_valid_gid = 1
 ${root ? '' : unprivileged()}
+${sessions === undefined ? '' : manySessions(sessions)}
 # Connection limits are another test's subject.
 mail_max_userip_connections = 1000
 mailbox_idle_check_interval = 30 secs
@@ -388,6 +393,19 @@ userdb passwd-file {
   passwd_file_path = ${users}
 }`;
 
+/** By default a process serves one login, and goes on encrypting for it: twice as many processes. */
+const manySessions = (sessions: number): string => `
+default_client_limit = ${4 * sessions + 1000}
+imap_idle_notify_interval = 29 mins
+service imap {
+  process_limit = ${2 * sessions + 100}
+}
+service imap-login {
+  service_count = 0
+  process_min_avail = 2
+  process_limit = 2
+}`;
+
 /** Without root there is nobody to change to and nothing to lock oneself into. */
 function unprivileged(): string {
   const user = userInfo().username;
@@ -398,10 +416,10 @@ function unprivileged(): string {
 /** A passwd-file; the mail of each user lies under homes/, owned by whom Dovecot serves it as. */
 function writeUsers(directory: string, users: Record<string, string>): void {
   const root = process.getuid?.() === 0;
-  const uid = root ? MAIL_UID : process.getuid!();
   const gid = root ? MAIL_GID : process.getgid!();
   mkdirSync(join(directory, 'homes'));
-  const lines = Object.entries(users).map(([user, password]) => {
+  const lines = Object.entries(users).map(([user, password], index) => {
+    const uid = root ? FIRST_MAIL_UID + Math.floor(index / USERS_PER_UID) : process.getuid!();
     const home = homeOf(directory, users, user);
     mkdirSync(home);
     chownSync(home, uid, gid);
