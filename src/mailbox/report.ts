@@ -31,6 +31,8 @@ const ROUTINE_FAILURES = 3;
 /** The code first: it is what docs/operations.md is sorted by. */
 const reasonOf = (error: MailwatchdError): string => `${error.code}: ${error.message}`;
 
+const keysOf = (changes: Partial<MailboxReport>) => Object.keys(changes) as (keyof MailboxReport)[];
+
 export interface Reporter {
   report(): MailboxReport;
   tally: Tally;
@@ -46,7 +48,7 @@ export interface Reporter {
   stopped(): void;
 }
 
-/** `onChange` hears of every change, at any rate: whoever listens paces himself. */
+/** `onChange` hears of every change but of `lastHeardAt`, at any rate: whoever listens paces himself. */
 export function createReporter(
   mailbox: Mailbox,
   clock: Clock,
@@ -70,12 +72,19 @@ export function createReporter(
   let fault: string | null = null;
 
   function change(changes: Partial<MailboxReport>): void {
+    if (keysOf(changes).every((key) => changes[key] === current[key])) return;
     const since =
       changes.state !== undefined && changes.state !== current.state ? clock.now() : current.since;
     const next = { ...current, ...changes, since };
     next.missing = Math.max(0, next.expected - next.stored);
     current = next;
     onChange(next);
+  }
+
+  function enter(state: MailboxState): void {
+    // Trouble shows until a sync has completed.
+    if (troubleAt !== null && (current.state === 'failing' || current.state === 'holding')) return;
+    change({ state });
   }
 
   /** One line for a trouble, not for each try: the words of one kind differ, by a file's name for example. */
@@ -91,17 +100,20 @@ export function createReporter(
     report: () => current,
     tally: {
       counted: (expected, stored) => change({ expected, stored }),
-      arrived: (count) => count > 0 && change({ expected: current.expected + count }),
+      arrived(count) {
+        if (count === 0) return;
+        enter('syncing');
+        change({ expected: current.expected + count });
+      },
       stored: (published) =>
         change({ stored: current.stored + 1, ...(published && { lastPublishedAt: clock.now() }) }),
       dropped: () => change({ expected: Math.max(0, current.expected - 1) }),
     },
-    state(state) {
-      // Trouble shows until a sync has completed.
-      if (troubleAt !== null && (current.state === 'failing' || current.state === 'holding')) return;
-      if (state !== current.state) change({ state });
+    state: enter,
+    // Of a thousand mailboxes one hears from its server all the time: that is told with what else changes.
+    heard(at) {
+      current = { ...current, lastHeardAt: at };
     },
-    heard: (at) => change({ lastHeardAt: at }),
     failed(error, failures) {
       const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;
       trouble(failing ? 'mailbox_failing' : 'connection_lost', error);
@@ -120,13 +132,15 @@ export function createReporter(
       log.warn('not_stored', { reason });
     },
     synced(found) {
-      if (troubleAt !== null)
+      if (troubleAt !== null) {
         log.info('recovered', { milliseconds: Math.round(clock.monotonic() - troubleAt) });
-      troubleAt = null;
+        troubleAt = null;
+        enter('syncing');
+      }
       if (found !== null && found.message !== fault)
         log.warn('mailbox_fault', { code: found.code, reason: found.message });
       fault = found?.message ?? null;
-      change({ state: 'syncing', healthy: found === null, reason: found && reasonOf(found) });
+      change({ healthy: found === null, reason: found && reasonOf(found) });
     },
     stopped: () => log.debug('mailbox_stopped', {}),
   };

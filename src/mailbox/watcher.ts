@@ -212,7 +212,6 @@ export function watchMailbox(options: WatchOptions): Watcher {
     session: Session,
     { everything }: { everything: boolean },
   ): Promise<MailwatchdError | null> {
-    reporter.state('syncing');
     if (everything) memory.obstructed.clear();
     await catchUp(session);
     if (everything) await reconcile(session);

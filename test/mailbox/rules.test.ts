@@ -55,13 +55,18 @@ test('rule 3: a half-open IDLE is noticed within idleRenewEvery + operationSecon
 
 test('rule 3: a live IDLE is renewed, and nothing else happens', async () => {
   await using harness = await createHarness();
-  await harness.watch();
+  let changes = 0;
+  await harness.watch({ onReport: () => changes++ });
   await harness.server.idle();
   const commands = harness.server.commands.length;
   const again = harness.server.seen(/^IDLE/);
+  const { since, lastHeardAt } = harness.report();
+  changes = 0;
   harness.clock.advance(IDLE_RENEW_MS);
   await again;
   expect(harness.server.commands.slice(commands)).toEqual(['DONE', 'UID SEARCH UID 1:*', 'IDLE']);
+  expect(changes).toBe(0);
+  expect(harness.report()).toMatchObject({ state: 'idle', since, lastHeardAt: lastHeardAt! + IDLE_RENEW_MS });
   expect(harness.logged.filter((line) => !line.startsWith('debug'))).toHaveLength(1);
 });
 
