@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** argv → exit status; the only place that exits the process. */
 import process from 'node:process';
+import { boundYoungGeneration } from './heap.ts';
 
 /** The first version whose `node:sqlite`, permission model and AsyncDisposableStack we were tested with. */
 const OLDEST_NODE = 24;
@@ -31,6 +32,8 @@ process.on('uncaughtException', (error) => {
 // Half of these threads may wait for name servers (libuv), which may be silent about several hosts at once; it
 // must be said before the first is needed.
 process.env.UV_THREADPOOL_SIZE ??= '16';
+
+boundYoungGeneration();
 
 // Loaded after the check, since an older Node cannot load it.
 const { runCommandLine } = await import('./cli.ts');
