@@ -1,7 +1,5 @@
 /** From the server's push to the JSON, one message at a time. */
-import { once } from 'node:events';
 import { type FSWatcher, mkdirSync, watch } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { accountOn, createWorkplace } from '../test/dovecot/workplace.ts';
 import { makeSmallMessage } from '../test/servers/corpus.ts';
@@ -9,6 +7,7 @@ import { startDovecot } from '../test/servers/dovecot.ts';
 import { seededRandom } from '../test/servers/random.ts';
 import type { Bench } from './bench.ts';
 import { quantile } from './statistics.ts';
+import { openTap } from './tap.ts';
 
 const MESSAGES = 1_000;
 /** The first ones find code that has not been compiled yet; they are told apart. */
@@ -42,20 +41,11 @@ async function deliverOneByOne(count: number): Promise<number[]> {
   await using server = await startDovecot({ users: { ann: 'a' } });
   // Each session of Dovecot notifies in a time of its own, half a second later: only on the daemon's own connection
   // can it be seen when it heard of a message.
-  let heardAt: number | null = null;
-  const tap = createServer((client) => {
-    const upstream = connect({ port: server.imapPort, host: server.host, noDelay: true });
-    client.setNoDelay(true);
-    upstream.on('data', (chunk) => {
-      if (/ EXISTS\r\n/.test(chunk.toString('latin1'))) heardAt ??= performance.now();
-    });
-    upstream.pipe(client).on('error', () => upstream.destroy());
-    client.pipe(upstream).on('error', () => client.destroy());
-  }).listen(0, '127.0.0.1');
-  await once(tap, 'listening');
-  const { port } = tap.address() as { port: number };
+  using tap = await openTap({ host: server.host, port: server.imapPort }, (chunk) =>
+    / EXISTS\r\n/.test(chunk.toString('latin1')),
+  );
   await using place = createWorkplace({
-    accounts: [accountOn({ host: '127.0.0.1', imapPort: port }, 'ann', 'ann', 'a')],
+    accounts: [accountOn({ host: tap.host, imapPort: tap.port }, 'ann', 'ann', 'a')],
   });
   place.configure({ storage: { directory: place.storage, path: '{account}/{id}.json' } });
   const directory = join(place.storage, 'ann');
@@ -66,16 +56,16 @@ async function deliverOneByOne(count: number): Promise<number[]> {
   const random = seededRandom(1);
   const delays: number[] = [];
   while (delays.length < count) {
-    heardAt = null;
+    tap.arm();
     const seen = documentIn(watcher);
     await server.deliver('ann', makeSmallMessage(random, `latency.${delays.length}`));
     const seenAt = await seen;
+    const heardAt = tap.heardAt();
     if (heardAt === null) throw new Error('the document came before the push');
     delays.push(seenAt - heardAt);
   }
   watcher.close();
   await daemon.stop();
-  tap.close();
   return delays;
 }
 
