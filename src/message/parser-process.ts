@@ -1,7 +1,7 @@
 /** Entry point of a parser process: one message after the other, each announced before it is touched. */
 import { type MailwatchdError, plainError, toMailwatchdError } from '../errors.ts';
 import { parseMessage } from './document.ts';
-import { isStageJob, type Reply, type Request } from './parser-protocol.ts';
+import { isStageJob, type Job, type Reply, type Request } from './parser-protocol.ts';
 import { parseDocument, stageMessage } from './stage.ts';
 
 /** Runs through most of the parser, so that the first real message finds it loaded and compiled. */
@@ -29,6 +29,8 @@ const send = (reply: Reply) => process.send?.(reply);
 /** From this size on, bytes, what the messages before and the channel left behind would count against this one. */
 const LARGE = 8 * 1024 * 1024;
 
+const isLarge = ({ source }: Job): boolean => !(source instanceof Uint8Array) || source.length >= LARGE;
+
 const queue: Request[] = [];
 
 function take(request: Request): void {
@@ -44,13 +46,15 @@ function work(): void {
   if (request === undefined) return;
   const reply = run(request);
   queue.shift();
+  // An idle process must not keep what it parsed last.
+  if (isLarge(request.job)) setImmediate(() => globalThis.gc?.());
   const next = queue[0]?.number;
   send({ ...reply, ...(next !== undefined && { next }) });
   if (next !== undefined) setImmediate(work);
 }
 
 function run({ number, job }: Request): Extract<Reply, { kind: 'done' | 'failed' }> {
-  if (!(job.source instanceof Uint8Array) || job.source.length >= LARGE) globalThis.gc?.();
+  if (isLarge(job)) globalThis.gc?.();
   try {
     const result = isStageJob(job) ? stageMessage(job) : parseDocument(job, umask);
     return { kind: 'done', number, result };

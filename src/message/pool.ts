@@ -41,11 +41,11 @@ export interface ParserPool {
 /** A message that ends its process once may have been unlucky (the OOM killer); three times it was the message. */
 const ATTEMPTS = 3;
 
-/** Messages that a process is given: while it answers one, the next is already there. */
-const PIPELINE = 2;
-
-/** Small ones: so many, while they are no more bytes than that. A process takes them faster than we may come to give it more. */
-const SMALL_PIPELINE = { messages: 16, bytes: 256 * 1024 };
+/**
+ * What a process is given ahead: it takes small messages faster than we may come to give it more. Nothing waits
+ * behind a large one, which may come from a file and take seconds.
+ */
+const PIPELINE = { messages: 16, bytes: 1024 * 1024 };
 
 /** A process beyond the warm one ends after so long without work, milliseconds. */
 const IDLE = 30_000;
@@ -196,6 +196,6 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
 }
 
 const hasRoom = ({ load, loadBytes }: Parser): boolean =>
-  load < PIPELINE || (load < SMALL_PIPELINE.messages && loadBytes < SMALL_PIPELINE.bytes);
+  load === 0 || (load < PIPELINE.messages && loadBytes < PIPELINE.bytes);
 
 const unavailable = (detail: string) => new MailwatchdError('PARSER_UNAVAILABLE', { detail });
