@@ -61,7 +61,7 @@ function readPlain(text: string, hints: readonly string[], warn: Warn): ParsedAd
 function plainName(name: string, hints: readonly string[], warn: Warn): string | null {
   if (PLAIN_NAME.test(name)) return name;
   if (QUOTED_NAME.test(name)) return name.slice(1, -1).trim();
-  return ENCODED_NAME.test(name) ? decodeWords(name, hints, warn).toWellFormed() : null;
+  return ENCODED_NAME.test(name) ? decodeWords(name, hints, warn) : null;
 }
 
 /** The first one that has an address; one with a domain before one without. */
