@@ -7,6 +7,8 @@ export interface BenchOptions {
   sets: string[];
   /** Less than a whole set, messages; to try the benchmark itself. */
   limit: number;
+  /** Programs to measure besides the usual ones. */
+  extra: string[];
   /** How long nothing happens. */
   seconds: number;
   /** How many are watched at once. */
@@ -19,6 +21,24 @@ export interface BenchOptions {
 export interface Result {
   title: string;
   rows: Record<string, string | number | null>[];
+  /** What the rows were made of, for `--json`: each single round or message, by what was measured. */
+  figures?: Record<string, readonly (number | object)[]>;
+  plot?: Plot;
+}
+
+/** Which columns of a table make its picture. */
+export interface Plot {
+  /** Of the file, without `.svg`. */
+  name: string;
+  /** `bars` for a row each, `lines` over a column of numbers. */
+  kind: 'bars' | 'lines';
+  /** The column that the rows are told apart by. */
+  by: string;
+  /** The columns that are shown, all in one unit. */
+  values: string[];
+  unit: string;
+  /** Both axes of `lines` by powers of ten. */
+  logarithmic?: boolean;
 }
 
 export interface Bench {

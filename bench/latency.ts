@@ -1,82 +1,173 @@
-/** From the server's push to the JSON, one message at a time. */
-import { type FSWatcher, mkdirSync, watch } from 'node:fs';
+/** From the server's push to the JSON, one message at a time, and what each step on that way takes. */
+import { once } from 'node:events';
+import { type FSWatcher, mkdirSync, readdirSync, watch } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { accountOn, createWorkplace } from '../test/dovecot/workplace.ts';
 import { makeSmallMessage } from '../test/servers/corpus.ts';
 import { startDovecot } from '../test/servers/dovecot.ts';
 import { seededRandom } from '../test/servers/random.ts';
-import type { Bench } from './bench.ts';
-import { quantile } from './statistics.ts';
-import { openTap } from './tap.ts';
+import type { Bench, Result } from './bench.ts';
+import { median, quantile } from './statistics.ts';
 
 const MESSAGES = 1_000;
 /** The first ones find code that has not been compiled yet; they are told apart. */
 const WARM_UP = 50;
+
+/** What is seen of a message on its way, and when, ms. */
+interface Mark {
+  name: string;
+  at: number;
+}
 
 export const latency: Bench = {
   name: 'latency',
   description: 'from the push of the server to the JSON, for messages that come one at a time',
   async run({ limit, tell }) {
     const count = Math.min(MESSAGES, limit) + WARM_UP;
-    tell(`${count} messages`);
-    const delays = await deliverOneByOne(count);
-    const row = (name: string, values: number[]) => ({
-      name,
-      messages: values.length,
-      'median ms': Number(quantile(values, 0.5).toFixed(1)),
-      'p95 ms': Number(quantile(values, 0.95).toFixed(1)),
-      'p99 ms': Number(quantile(values, 0.99).toFixed(1)),
-      'slowest ms': Number(quantile(values, 1).toFixed(1)),
-    });
+    tell(`${count} messages, half a second each, since Dovecot waits so long before it notifies`);
+    const journeys = await deliverOneByOne(count);
+    const delays = journeys.map((marks) => marks.at(-1)!.at - marks[0]!.at);
     return [
       {
         title: 'from EXISTS on the wire to the JSON that a consumer sees',
-        rows: [row('the first ones', delays.slice(0, WARM_UP)), row('all others', delays.slice(WARM_UP))],
+        rows: [
+          { name: 'the first ones', ...spread(delays.slice(0, WARM_UP)) },
+          { name: 'all others', ...spread(delays.slice(WARM_UP)) },
+        ],
+        figures: { ms: delays },
+      },
+      {
+        title: 'where that time goes: from one sight of the message to the next',
+        rows: steps(journeys.slice(WARM_UP)),
+        plot: {
+          name: 'latency-steps',
+          kind: 'bars',
+          by: 'step',
+          values: ['median ms', 'p95 ms'],
+          unit: 'ms',
+        },
       },
     ];
   },
 };
 
-async function deliverOneByOne(count: number): Promise<number[]> {
+const spread = (values: number[]) => ({
+  messages: values.length,
+  'median ms': round(median(values)),
+  'p95 ms': round(quantile(values, 0.95)),
+  'p99 ms': round(quantile(values, 0.99)),
+  'slowest ms': round(quantile(values, 1)),
+});
+
+/** Of the journeys that went the way that most went. */
+function steps(journeys: Mark[][]): Result['rows'] {
+  const ways = Map.groupBy(journeys, (marks) => marks.map(({ name }) => name).join('\n'));
+  const [usual] = [...ways.values()].toSorted((a, b) => b.length - a.length);
+  return (usual?.[0] ?? []).slice(1).map(({ name }, index) => {
+    const times = usual!.map((marks) => marks[index + 1]!.at - marks[index]!.at);
+    return {
+      step: name,
+      messages: times.length,
+      'median ms': round(median(times), 2),
+      'p95 ms': round(quantile(times, 0.95), 2),
+    };
+  });
+}
+
+async function deliverOneByOne(count: number): Promise<Mark[][]> {
   await using server = await startDovecot({ users: { ann: 'a' } });
-  // Each session of Dovecot notifies in a time of its own, half a second later: only on the daemon's own connection
-  // can it be seen when it heard of a message.
-  using tap = await openTap({ host: server.host, port: server.imapPort }, (chunk) =>
-    / EXISTS\r\n/.test(chunk.toString('latin1')),
-  );
+  /** Of the message that is on its way; it begins with the push. */
+  let marks: Mark[] = [];
+  const mark = (name: string) => {
+    if (marks.length > 0 && marks.at(-1)!.name !== name) marks.push({ name, at: performance.now() });
+  };
+  await using tap = await listenIn(server, {
+    pushed() {
+      if (marks.length === 0) marks.push({ name: 'EXISTS', at: performance.now() });
+    },
+    mark,
+  });
   await using place = createWorkplace({
-    accounts: [accountOn({ host: tap.host, imapPort: tap.port }, 'ann', 'ann', 'a')],
+    accounts: [accountOn({ host: '127.0.0.1', imapPort: tap.port }, 'ann', 'ann', 'a')],
   });
   place.configure({ storage: { directory: place.storage, path: '{account}/{id}.json' } });
   const directory = join(place.storage, 'ann');
   mkdirSync(directory);
   const daemon = place.start();
   await place.settled(daemon);
-  const watcher = watch(directory);
+  const staging = join(place.storage, '.staging');
+  const watchers = [
+    // A write to a file opened with O_DSYNC is told of once it is on the disk.
+    watch(join(staging, readdirSync(staging)[0]!), (event, name) => {
+      if (event === 'change' && name?.endsWith('.json')) mark('staged');
+    }),
+    watch(place.state, (_, name) => {
+      if (name === 'ledger.db-wal' && marks.some(({ name }) => name === 'staged')) mark('ledger written');
+    }),
+  ];
+  const published = watch(directory);
   const random = seededRandom(1);
-  const delays: number[] = [];
-  while (delays.length < count) {
-    tap.arm();
-    const seen = documentIn(watcher);
-    await server.deliver('ann', makeSmallMessage(random, `latency.${delays.length}`));
-    const seenAt = await seen;
-    const heardAt = tap.heardAt();
-    if (heardAt === null) throw new Error('the document came before the push');
-    delays.push(seenAt - heardAt);
+  const journeys: Mark[][] = [];
+  while (journeys.length < count) {
+    marks = [];
+    const seen = documentIn(published);
+    await server.deliver('ann', makeSmallMessage(random, `latency.${journeys.length}`));
+    await seen;
+    mark('visible');
+    if (marks.length === 0) throw new Error('the document came before the push');
+    journeys.push(marks);
   }
-  watcher.close();
+  for (const watcher of [...watchers, published]) watcher.close();
   await daemon.stop();
-  return delays;
+  return journeys;
 }
 
-/** When the next document appears, as the kernel tells a consumer that watches the directory. */
-function documentIn(watcher: FSWatcher): Promise<number> {
+/**
+ * Stands between the daemon and the server. Each session of Dovecot notifies in a time of its own, half a second
+ * after the delivery: only on the daemon's own connection can it be seen when it heard of a message.
+ */
+async function listenIn(
+  server: { host: string; imapPort: number },
+  on: { pushed(): void; mark(name: string): void },
+): Promise<AsyncDisposable & { port: number }> {
+  const listener = createServer((client) => {
+    const upstream = connect({ port: server.imapPort, host: server.host, noDelay: true });
+    client.setNoDelay(true);
+    let tag = '';
+    client.on('data', (chunk) => {
+      const [line = ''] = chunk.toString('latin1').split('\r\n', 1);
+      const command = /^(\S+) (.*)/.exec(line);
+      if (command !== null) tag = command[1]!;
+      on.mark(`sent ${(command?.[2] ?? line).replace(/\d+(?=[: ])/, 'n')}`);
+    });
+    upstream.on('data', (chunk) => {
+      const text = chunk.toString('latin1');
+      if (/^\* \d+ EXISTS\r\n/m.test(text)) on.pushed();
+      if (text.startsWith(`${tag} `) || text.includes(`\r\n${tag} `)) on.mark('answered');
+    });
+    upstream.pipe(client).on('error', () => upstream.destroy());
+    client.pipe(upstream).on('error', () => client.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  return {
+    port: (listener.address() as { port: number }).port,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+    },
+  };
+}
+
+/** Resolves with the next document, as the kernel tells a consumer that watches the directory. */
+function documentIn(watcher: FSWatcher): Promise<void> {
   return new Promise((resolve) => {
     const look = (_event: string, name: string | null) => {
       if (!name?.endsWith('.json')) return;
       watcher.off('change', look);
-      resolve(performance.now());
+      resolve();
     };
     watcher.on('change', look);
   });
 }
+
+const round = (value: number, digits = 1): number => Number(value.toFixed(digits));

@@ -6,10 +6,11 @@ import type { Bench, Result } from './bench.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
+import { draw } from './plot.ts';
 
 const BENCHES: readonly Bench[] = [backfill, latency, idle];
 
-const USAGE = `Usage: npm run bench -- [BENCH…] [--set SET…] [--rounds N] [--limit N] [--seconds N] [--mailboxes N] [--json]
+const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 
 Measures the built program (scripts/prepare builds it) on servers of its own. An otherwise idle machine is needed.
 
@@ -20,7 +21,9 @@ ${BENCHES.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).j
   --limit   at most so many messages, to try the benchmark
   --seconds how long idle lasts (300, in which each connection is renewed once)
   --mailboxes  how many idle watches (1000)
-  --json    the tables as JSON
+  --with    backfill: a program that is left out otherwise, such as getmail6
+  --plot    writes pictures of the tables there, as SVG
+  --json    the tables as JSON, with each single figure that they were made of
 `;
 
 async function main(): Promise<number> {
@@ -32,6 +35,8 @@ async function main(): Promise<number> {
       limit: { type: 'string', default: 'Infinity' },
       seconds: { type: 'string', default: '300' },
       mailboxes: { type: 'string', default: '1000' },
+      with: { type: 'string', multiple: true, default: [] },
+      plot: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -56,6 +61,7 @@ async function main(): Promise<number> {
     limit: Number(values.limit),
     seconds: Number(values.seconds),
     mailboxes: Number(values.mailboxes),
+    extra: values.with,
     tell: (line: string) => process.stderr.write(`${line}\n`),
   };
   const results: Result[] = [];
@@ -64,6 +70,7 @@ async function main(): Promise<number> {
       results.push(...(await bench.run(options)));
   }
   print(results, values.json);
+  if (values.plot !== undefined) draw(results, values.plot);
   return 0;
 }
 

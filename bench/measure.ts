@@ -8,36 +8,44 @@ export interface Measured {
   cpu: number;
   /** The same of Dovecot, which runs beside it on the same cores. */
   serverCpu: number;
-  /** The most that all its processes together took (PSS), bytes. */
-  memory: number;
 }
 
-/** Reading smaps_rollup costs a millisecond a process: often enough for a peak, seldom enough not to slow what is measured. */
-const SAMPLE_EVERY = 100;
+/** Often enough for a peak, ms. */
+const SAMPLE_EVERY = 50;
+
+export interface Launched<T> {
+  pid: number;
+  finished: Promise<T>;
+}
 
 /** The program must be a child of this process, which must have no other that ends meanwhile; so must Dovecot's master. */
-export async function measure<T>(
-  launch: () => { pid: number; finished: Promise<T> },
-): Promise<Measured & { outcome: T }> {
+export async function measure<T>(launch: () => Launched<T>): Promise<Measured & { outcome: T }> {
   const server = await quietServer();
   const before = { reaped: reaped(), server: server() };
   const begun = performance.now();
-  const { pid, finished } = launch();
-  let memory = 0;
-  const sampling = setInterval(() => {
-    memory = Math.max(memory, memoryOf(pid));
-  }, SAMPLE_EVERY);
-  const outcome = await finished;
+  const outcome = await launch().finished;
   const seconds = (performance.now() - begun) / 1000;
-  clearInterval(sampling);
   await quietServer();
   return {
     seconds,
     cpu: reaped() - before.reaped,
     serverCpu: server() - before.server,
-    memory,
     outcome,
   };
+}
+
+/**
+ * The most that all its processes together take (PSS), bytes. To look at them takes milliseconds of a core and stops
+ * their page faults meanwhile: a run that is looked at is not timed.
+ */
+export async function peakMemory<T>({ pid, finished }: Launched<T>): Promise<{ memory: number; outcome: T }> {
+  let memory = 0;
+  const sampling = setInterval(() => {
+    memory = Math.max(memory, memoryOf(pid));
+  }, SAMPLE_EVERY);
+  const outcome = await finished;
+  clearInterval(sampling);
+  return { memory, outcome };
 }
 
 /** PSS of the process and all that descends from it, bytes. */

@@ -1,9 +1,10 @@
 /** How fast a whole mailbox is fetched, beside other programs that do so: interleaved, and only what was stored right counts. */
+import type { Outcome } from '../../test/dovecot/workplace.ts';
 import { startDovecot } from '../../test/servers/dovecot.ts';
 import type { Bench, BenchOptions, Result } from '../bench.ts';
-import { type Measured, measure } from '../measure.ts';
+import { type Measured, measure, peakMemory } from '../measure.ts';
 import { median } from '../statistics.ts';
-import { CONTESTANTS, type Contestant, type Login, OURS } from './contestants.ts';
+import { CONTESTANTS, type Contestant, type Fetching, OURS } from './contestants.ts';
 import { fill, type MailSet, SETS, type SetName } from './mail.ts';
 
 /** What the others' speed is told in. */
@@ -22,29 +23,44 @@ export const backfill: Bench = {
   },
 };
 
-async function compete(name: SetName, { rounds, limit, tell }: BenchOptions): Promise<Result> {
+/** What is known of a program after all rounds. */
+interface Taken {
+  /** Peak, bytes. */
+  memory: number;
+  runs: Measured[];
+}
+
+async function compete(name: SetName, { rounds, limit, extra, tell }: BenchOptions): Promise<Result> {
   const login = { user: 'ann', password: 'a' };
   await using server = await startDovecot({ users: { ann: 'a' }, driver: 'sdbox' });
   const set = await fill(server, login.user, name, limit);
   const bytes = `${(set.bytes / 1e6).toFixed(0)} MB`;
   const title = `${name}: ${set.messages.length} messages, ${bytes}`;
   tell(title);
-  const contestants = CONTESTANTS.filter((contestant) => {
-    const version = contestant.version();
-    tell(version === null ? `${contestant.name} is not installed` : `${contestant.name}: ${version}`);
-    return version !== null;
-  });
-  const taken = new Map<Contestant, Measured[]>(contestants.map((contestant) => [contestant, []]));
+  const taken = new Map<Contestant, Taken>(
+    CONTESTANTS.filter((contestant) => takesPart(contestant, extra, tell)).map((contestant) => [
+      contestant,
+      { memory: 0, runs: [] },
+    ]),
+  );
   // The session that filled it goes, since its time would count.
   await server.restart();
-  // Whoever comes first would pay for Dovecot's cache.
-  await fetchOnce(CONTESTANTS.at(-1)!, { server, ...login }, set);
-  for (let round = 1; round <= rounds; round++) {
-    for (const contestant of taken.keys()) {
+  // The first round is for memory alone; it also fills Dovecot's cache, which whoever is timed first would pay for.
+  for (let round = 0; round <= rounds; round++) {
+    for (const [contestant, { runs }] of taken) {
       try {
-        const measured = await fetchOnce(contestant, { server, ...login }, set);
-        taken.get(contestant)!.push(measured);
-        tell(`round ${round}: ${contestant.name}: ${measured.seconds.toFixed(2)} s`);
+        await using fetching = contestant.prepare({ server, ...login });
+        if (round === 0) {
+          const { memory, outcome } = await peakMemory(fetching.launch());
+          await check(fetching, set, outcome);
+          taken.set(contestant, { memory, runs });
+          tell(`memory: ${contestant.name}: ${Math.round(memory / 1e6)} MB`);
+        } else {
+          const { outcome, ...measured } = await measure(() => fetching.launch());
+          await check(fetching, set, outcome);
+          runs.push(measured);
+          tell(`round ${round}: ${contestant.name}: ${measured.seconds.toFixed(2)} s`);
+        }
       } catch (error) {
         if (contestant === OURS) throw error;
         tell(`round ${round}: ${contestant.name} failed and is out: ${(error as Error).message}`);
@@ -53,25 +69,46 @@ async function compete(name: SetName, { rounds, limit, tell }: BenchOptions): Pr
     }
   }
   const reference = [...taken].find(([{ name }]) => name === REFERENCE)?.[1];
-  const rows = [...taken].map(([contestant, runs]) => row(contestant, runs, { set, reference }));
-  return { title, rows };
+  return {
+    title,
+    rows: [...taken].map(([contestant, of]) => row(contestant, of, { set, reference })),
+    figures: Object.fromEntries([...taken].map(([contestant, { runs }]) => [contestant.name, runs])),
+    plot: {
+      name: `backfill-${name}`,
+      kind: 'bars',
+      by: 'name',
+      values: ['messages/s'],
+      unit: 'messages a second',
+    },
+  };
 }
 
-async function fetchOnce(contestant: Contestant, login: Login, set: MailSet): Promise<Measured> {
-  await using fetching = contestant.prepare(login);
-  const { outcome, ...measured } = await measure(() => fetching.launch());
-  if (outcome.status !== 0)
-    throw new Error(`${contestant.name}: exit ${outcome.status}: ${outcome.stderr.slice(-2000)}`);
+function takesPart(
+  { name, version, unusual }: Contestant,
+  extra: readonly string[],
+  tell: BenchOptions['tell'],
+): boolean {
+  if (unusual !== undefined && !extra.includes(name)) {
+    tell(`${name} is left out without --with ${name}: it ${unusual}`);
+    return false;
+  }
+  const installed = version();
+  tell(installed === null ? `${name} is not installed` : `${name}: ${installed}`);
+  return installed !== null;
+}
+
+/** Throws unless the run ended well and stored what was sent: only then its figures count. */
+async function check(fetching: Fetching, set: MailSet, outcome: Outcome): Promise<void> {
+  if (outcome.status !== 0) throw new Error(`exit ${outcome.status}: ${outcome.stderr.slice(-2000)}`);
   await Promise.resolve(fetching.check(set, outcome)).catch((error: Error) => {
-    throw new Error(`${contestant.name} did not store what was sent: ${error.message}`);
+    throw new Error(`it did not store what was sent: ${error.message}`);
   });
-  return measured;
 }
 
 function row(
   { name }: Contestant,
-  runs: readonly Measured[],
-  { set, reference }: { set: MailSet; reference: readonly Measured[] | undefined },
+  { memory, runs }: Taken,
+  { set, reference }: { set: MailSet; reference: Taken | undefined },
 ): Result['rows'][number] {
   const of = (key: keyof Measured, each: readonly Measured[] = runs) => median(each.map((run) => run[key]));
   const seconds = runs.map((run) => run.seconds);
@@ -83,11 +120,11 @@ function row(
     slowest: round(Math.max(...seconds), 2),
     'messages/s': Math.round(count / of('seconds')),
     'MB/s': round(set.bytes / 1e6 / of('seconds'), 1),
-    ratio: reference ? round(of('seconds', reference) / of('seconds'), 2) : null,
+    ratio: reference ? round(of('seconds', reference.runs) / of('seconds'), 2) : null,
     'CPU s': round(of('cpu'), 1),
     'server CPU s': round(of('serverCpu'), 1),
     'CPU ms a message': round(((of('cpu') + of('serverCpu')) / count) * 1000, 2),
-    'PSS MB': Math.round(of('memory') / 1e6),
+    'PSS MB': Math.round(memory / 1e6),
   };
 }
 

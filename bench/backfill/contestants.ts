@@ -27,6 +27,8 @@ export interface Contestant {
   name: string;
   /** Null where it is not installed. */
   version(): string | null;
+  /** Why it runs only where it is asked for (`--with`). */
+  unusual?: string;
   prepare(login: Login): Fetching;
 }
 
@@ -108,6 +110,9 @@ SyncState *
 const getmail: Contestant = {
   name: 'getmail6',
   version: () => firstLine('getmail', '--version'),
+  // 6.18.11: a child that ends before its parent begins to wait is not noticed, and the parent gives up a minute later.
+  unusual:
+    'takes minutes, since it forks for each message, and fails when such a child ends sooner than it expects',
   prepare: ({ server, user, password }) =>
     elsewhere((directory) => {
       for (const part of ['cur', 'new', 'tmp']) mkdirSync(join(directory, 'mail', part), { recursive: true });
