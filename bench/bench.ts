@@ -28,6 +28,8 @@ export interface Result {
 
 /** Which columns of a table make its picture. */
 export interface Plot {
+  /** What is shown instead of the table's rows, where these sum up too much. */
+  rows?: Result['rows'];
   /** Of the file, without `.svg`. */
   name: string;
   /** `bars` for a row each, `lines` over a column of numbers. */

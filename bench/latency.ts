@@ -1,7 +1,5 @@
 /** From the server's push to the JSON, one message at a time, and what each step on that way takes. */
-import { once } from 'node:events';
 import { type FSWatcher, mkdirSync, readdirSync, watch } from 'node:fs';
-import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { accountOn, createWorkplace } from '../test/dovecot/workplace.ts';
 import { makeSmallMessage } from '../test/servers/corpus.ts';
@@ -9,6 +7,7 @@ import { startDovecot } from '../test/servers/dovecot.ts';
 import { seededRandom } from '../test/servers/random.ts';
 import type { Bench, Result } from './bench.ts';
 import { median, quantile } from './statistics.ts';
+import { isPush, openTap } from './tap.ts';
 
 const MESSAGES = 1_000;
 /** The first ones find code that has not been compiled yet; they are told apart. */
@@ -77,19 +76,14 @@ function steps(journeys: Mark[][]): Result['rows'] {
 
 async function deliverOneByOne(count: number): Promise<Mark[][]> {
   await using server = await startDovecot({ users: { ann: 'a' } });
-  /** Of the message that is on its way; it begins with the push. */
+  /** Of the message that is on its way, from the push on. */
   let marks: Mark[] = [];
   const mark = (name: string) => {
-    if (marks.length > 0 && marks.at(-1)!.name !== name) marks.push({ name, at: performance.now() });
+    if (tap.heardAt() !== null && marks.at(-1)?.name !== name) marks.push({ name, at: performance.now() });
   };
-  await using tap = await listenIn(server, {
-    pushed() {
-      if (marks.length === 0) marks.push({ name: 'EXISTS', at: performance.now() });
-    },
-    mark,
-  });
+  using tap = await openTap({ host: server.host, port: server.imapPort }, isPush, conversation(mark));
   await using place = createWorkplace({
-    accounts: [accountOn({ host: '127.0.0.1', imapPort: tap.port }, 'ann', 'ann', 'a')],
+    accounts: [accountOn({ host: tap.host, imapPort: tap.port }, 'ann', 'ann', 'a')],
   });
   place.configure({ storage: { directory: place.storage, path: '{account}/{id}.json' } });
   const directory = join(place.storage, 'ann');
@@ -111,50 +105,31 @@ async function deliverOneByOne(count: number): Promise<Mark[][]> {
   const journeys: Mark[][] = [];
   while (journeys.length < count) {
     marks = [];
+    tap.arm();
     const seen = documentIn(published);
     await server.deliver('ann', makeSmallMessage(random, `latency.${journeys.length}`));
     await seen;
     mark('visible');
-    if (marks.length === 0) throw new Error('the document came before the push');
-    journeys.push(marks);
+    const heardAt = tap.heardAt();
+    if (heardAt === null) throw new Error('the document came before the push');
+    journeys.push([{ name: 'EXISTS', at: heardAt }, ...marks]);
   }
   for (const watcher of [...watchers, published]) watcher.close();
   await daemon.stop();
   return journeys;
 }
 
-/**
- * Stands between the daemon and the server. Each session of Dovecot notifies in a time of its own, half a second
- * after the delivery: only on the daemon's own connection can it be seen when it heard of a message.
- */
-async function listenIn(
-  server: { host: string; imapPort: number },
-  on: { pushed(): void; mark(name: string): void },
-): Promise<AsyncDisposable & { port: number }> {
-  const listener = createServer((client) => {
-    const upstream = connect({ port: server.imapPort, host: server.host, noDelay: true });
-    client.setNoDelay(true);
-    let tag = '';
-    client.on('data', (chunk) => {
-      const [line = ''] = chunk.toString('latin1').split('\r\n', 1);
+/** Tells each command that is sent, and each that is answered. */
+function conversation(tell: (name: string) => void): (from: 'client' | 'server', chunk: Buffer) => void {
+  let tag = '';
+  return (from, chunk) => {
+    const text = chunk.toString('latin1');
+    if (from === 'client') {
+      const [line = ''] = text.split('\r\n', 1);
       const command = /^(\S+) (.*)/.exec(line);
       if (command !== null) tag = command[1]!;
-      on.mark(`sent ${(command?.[2] ?? line).replace(/\d+(?=[: ])/, 'n')}`);
-    });
-    upstream.on('data', (chunk) => {
-      const text = chunk.toString('latin1');
-      if (/^\* \d+ EXISTS\r\n/m.test(text)) on.pushed();
-      if (text.startsWith(`${tag} `) || text.includes(`\r\n${tag} `)) on.mark('answered');
-    });
-    upstream.pipe(client).on('error', () => upstream.destroy());
-    client.pipe(upstream).on('error', () => client.destroy());
-  }).listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  return {
-    port: (listener.address() as { port: number }).port,
-    async [Symbol.asyncDispose]() {
-      listener.close();
-    },
+      tell(`sent ${(command?.[2] ?? line).replace(/\d+(?=[: ])/, 'n')}`);
+    } else if (text.startsWith(`${tag} `) || text.includes(`\r\n${tag} `)) tell('answered');
   };
 }
 

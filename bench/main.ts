@@ -3,12 +3,13 @@ import { parseArgs } from 'node:util';
 import { backfill } from './backfill/backfill.ts';
 import { SETS } from './backfill/mail.ts';
 import type { Bench, Result } from './bench.ts';
+import { big } from './big.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { draw } from './plot.ts';
 
-const BENCHES: readonly Bench[] = [backfill, latency, idle];
+const BENCHES: readonly Bench[] = [backfill, latency, idle, big];
 
 const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 

@@ -16,7 +16,8 @@ const SIGNIFICANT_DIGITS = 3;
 export function draw(results: readonly Result[], directory: string): void {
   mkdirSync(directory, { recursive: true });
   for (const { title, rows, plot } of results) {
-    if (plot !== undefined) writeFileSync(join(directory, `${plot.name}.svg`), svg(title, rows, plot));
+    if (plot !== undefined)
+      writeFileSync(join(directory, `${plot.name}.svg`), svg(title, plot.rows ?? rows, plot));
   }
 }
 

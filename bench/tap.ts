@@ -12,10 +12,14 @@ export interface Tap extends Disposable {
   connectedAt: readonly number[];
 }
 
-/** Passes all on to the server on this port, as it is: `telling` says what counts as a push, where that can be seen. */
+/**
+ * Passes all on to the server on this port, as it is: `telling` says what counts as a push, where that can be seen.
+ * `onChunk` is shown all that goes over.
+ */
 export async function openTap(
   { host, port }: { host: string; port: number },
   telling: (chunk: Buffer) => boolean = () => true,
+  onChunk: (from: 'client' | 'server', chunk: Buffer) => void = () => undefined,
 ): Promise<Tap> {
   let heardAt: number | null = null;
   const connectedAt: number[] = [];
@@ -25,7 +29,9 @@ export async function openTap(
     const upstream = connect({ port, host, noDelay: true });
     upstream.on('data', (chunk: Buffer) => {
       if (telling(chunk)) heardAt ??= performance.now();
+      onChunk('server', chunk);
     });
+    client.on('data', (chunk: Buffer) => onChunk('client', chunk));
     upstream.pipe(client).on('error', () => upstream.destroy());
     client.pipe(upstream).on('error', () => client.destroy());
     open.add(client);
@@ -47,3 +53,9 @@ export async function openTap(
     },
   };
 }
+
+/**
+ * Each session of Dovecot notifies in a time of its own, half a second after the delivery: only on the daemon's own
+ * connection can it be seen when it heard of a message.
+ */
+export const isPush = (chunk: Buffer): boolean => /^\* \d+ EXISTS\r\n/m.test(chunk.toString('latin1'));
