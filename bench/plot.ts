@@ -33,8 +33,8 @@ function svg(title: string, rows: Result['rows'], plot: Plot): string {
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
-    title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
-    ...(values.length > 1 && { legend: { data: values, top: 30 } }),
+    title: { text: title, left: 'center', top: 8, textStyle: { fontSize: 15 } },
+    ...(values.length > 1 && { legend: { data: values, top: 38, itemGap: 24 } }),
     grid: { ...MARGINS, containLabel: true },
     ...(kind === 'bars' ? bars(rows, plot) : lines(rows, plot)),
   });
