@@ -196,16 +196,16 @@ export const CONTESTANTS: readonly Contestant[] = [
 
 /** A program that stores messages as they are, in a temporary directory. */
 function elsewhere(
-  prepare: (directory: string) => { command: string[]; stored(): Buffer[]; altered?: boolean },
+  prepare: (directory: string) => { command: string[]; stored(): Iterable<Buffer>; altered?: boolean },
 ): Fetching {
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-bench-'));
   const { command, stored, altered = false } = prepare(directory);
   return {
     launch: () => start(command),
     check(set) {
-      const found = stored();
+      const found = Array.from(stored(), sha256);
       if (altered) compare('number', [String(found.length)], [String(set.messages.length)]);
-      else compare('messages', found.map(sha256), set.messages);
+      else compare('messages', found, set.messages);
     },
     [Symbol.asyncDispose]: () => Promise.resolve(rmSync(directory, { recursive: true, force: true })),
   };
@@ -231,10 +231,13 @@ function firstLine(program: string, option: string): string | null {
 }
 
 /** The messages of a Maildir, as they were on the wire. */
-const maildir = (directory: string): Buffer[] =>
-  ['new', 'cur'].flatMap((part) =>
-    readdirSync(join(directory, part)).map((name) => onTheWire(readFileSync(join(directory, part, name)))),
-  );
+function* maildir(directory: string): Iterable<Buffer> {
+  for (const part of ['new', 'cur']) {
+    for (const name of readdirSync(join(directory, part))) {
+      yield onTheWire(readFileSync(join(directory, part, name)));
+    }
+  }
+}
 
 /** With CRLF, and without the field that mbsync finds its own copies by. */
 function onTheWire(stored: Buffer): Buffer {
@@ -242,12 +245,19 @@ function onTheWire(stored: Buffer): Buffer {
   return Buffer.from(message.replace(/\r?\n/g, '\r\n'), 'latin1');
 }
 
-/** The messages in a batch of SMTP commands (RFC 2442). */
-function readBatch(file: string): Buffer[] {
-  const batch = readFileSync(file, 'latin1').replace(/\r?\n/g, '\r\n');
-  return [...batch.matchAll(/^DATA\r\n(.*?)^\.\r\n/gms)].map(([, data]) =>
-    Buffer.from(data!.replace(/^\.\./gm, '.'), 'latin1'),
-  );
+/** The messages in a batch of SMTP commands (RFC 2442), which is larger than a string can be. */
+function* readBatch(file: string): Iterable<Buffer> {
+  const batch = readFileSync(file);
+  const lineEnd = batch.includes('DATA\r\n') ? '\r\n' : '\n';
+  const begin = `${lineEnd}DATA${lineEnd}`;
+  const end = `${lineEnd}.${lineEnd}`;
+  for (let at = batch.indexOf(begin); at >= 0; ) {
+    const to = batch.indexOf(end, at + begin.length - lineEnd.length);
+    if (to < 0) return;
+    const message = batch.toString('latin1', at + begin.length, to + lineEnd.length);
+    yield onTheWire(Buffer.from(message.replace(/^\.\./gm, '.'), 'latin1'));
+    at = batch.indexOf(begin, to);
+  }
 }
 
 function compare(what: string, found: string[], expected: readonly string[]): void {
