@@ -80,9 +80,12 @@ export interface Intake {
   /**
    * Waits until `bytes` fit into limits.inFlightBytes (more than the whole budget is admitted
    * alone), then returns the release. `alone` waits until nothing else is in flight and keeps all
-   * others out. Rejects only where `signal` aborts.
+   * others out. What goes by a file (`byFile`) counts by itself. Rejects only where `signal` aborts.
    */
-  reserve(bytes: number, options: { alone: boolean; signal: AbortSignal }): Promise<() => void>;
+  reserve(
+    bytes: number,
+    options: { alone: boolean; byFile?: boolean; signal: AbortSignal },
+  ): Promise<() => void>;
   /**
    * Resolves once the message is published, or quarantined where it cannot be parsed. Rejects with a
    * storage or ledger error (retry `soon`): the mailbox holds, and fetches it again.

@@ -45,6 +45,29 @@ test('alone waits for the others and keeps them out', async () => {
   expect(await admitted(later)).toBe(true);
 });
 
+test('what goes by a file is admitted by itself: small messages do not wait for the next large one', async () => {
+  const budget = createBudget(100);
+  const release = await budget.reserve(90, { ...ordinary, byFile: true });
+  const next = budget.reserve(90, { ...ordinary, byFile: true });
+  expect(await admitted(next)).toBe(false);
+  expect(await admitted(budget.reserve(60, ordinary))).toBe(true);
+  expect(await admitted(budget.reserve(60, ordinary))).toBe(false);
+  release();
+  expect(await admitted(next)).toBe(true);
+});
+
+test('alone waits for messages that go by a file too, and an abort meanwhile gives back what it had', async () => {
+  const budget = createBudget(100);
+  await budget.reserve(1, { ...ordinary, byFile: true });
+  const controller = new AbortController();
+  const alone = budget.reserve(1, { alone: true, signal: controller.signal });
+  expect(await admitted(alone)).toBe(false);
+  expect(await admitted(budget.reserve(1, ordinary))).toBe(false);
+  controller.abort(new Error('stopped'));
+  await expect(alone).rejects.toThrow('stopped');
+  expect(await admitted(budget.reserve(1, ordinary))).toBe(true);
+});
+
 test('releasing twice gives back once', async () => {
   const budget = createBudget(100);
   const release = await budget.reserve(60, ordinary);

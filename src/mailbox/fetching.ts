@@ -256,7 +256,8 @@ async function fetchRange(session: Session, range: MessageMetadata[]): Promise<M
   await flight.room(range.length, memory.cautious ? 1 : MAX_IN_FLIGHT);
   const first = range[0] as MessageMetadata;
   const tooLarge = first.size > session.limits.messageBytes;
-  const release = await reserve(session, tooLarge ? 0 : range.reduce((bytes, { size }) => bytes + size, 0));
+  const bytes = tooLarge ? 0 : range.reduce((sum, { size }) => sum + size, 0);
+  const release = await reserve(session, bytes, { byFile: !tooLarge && first.size > LARGE_MESSAGE_BYTES });
   const landed: Promise<void>[] = [];
   let left: MessageMetadata[];
   try {
@@ -402,7 +403,7 @@ async function narrow(session: Session, range: MessageMetadata[]): Promise<void>
 async function fetchAlone(session: Session, message: MessageMetadata): Promise<void> {
   const { ledger, intake, epoch, flight, tally } = session;
   await flight.land();
-  const release = await reserve(session, message.size, true);
+  const release = await reserve(session, message.size, { alone: true });
   try {
     const deaths = await holding(ledger.beginAlone(epoch.id, message.uid));
     if (deaths >= DEATHS_UNTIL_HEADER_ONLY) {

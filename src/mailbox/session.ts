@@ -107,11 +107,15 @@ export async function holding<Result>(result: Promise<Result>): Promise<Result> 
 }
 
 /** Reserves bytes of limits.inFlightBytes; a stop meanwhile throws `Stopped`. */
-export async function reserve(session: Session, bytes: number, alone = false): Promise<() => void> {
+export async function reserve(
+  session: Session,
+  bytes: number,
+  { alone = false, byFile = false } = {},
+): Promise<() => void> {
   const { signal } = session;
   try {
     if (signal.aborted) throw new Stopped();
-    return await session.intake.reserve(bytes, { alone, signal });
+    return await session.intake.reserve(bytes, { alone, byFile, signal });
   } catch (error) {
     throw signal.aborted ? new Stopped() : new Held(toMailwatchdError(error, 'INTERNAL'));
   }

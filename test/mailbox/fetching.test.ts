@@ -284,6 +284,24 @@ test('bytes are reserved before they are fetched', async () => {
   expect(intake.reserved.map(({ bytes }) => Math.round(bytes / MIB))).toEqual([0, 3, 3, 2]);
 });
 
+test('a small message does not wait for the bytes of large ones', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const release = await intake.reserve(64 * MIB, {
+    alone: false,
+    byFile: true,
+    signal: new AbortController().signal,
+  });
+  server.deliver('INBOX', mail('small'));
+  server.deliver('INBOX', `${mail('large')}${'x'.repeat(4.5 * MIB)}`);
+  await harness.watch();
+  await harness.until(() => intake.published.length === 1);
+  expect(intake.published.map(({ file }) => file)).toEqual([false]);
+  release();
+  await server.idle();
+  expect(intake.published.map(({ file }) => file)).toEqual([false, true]);
+});
+
 test('a message in flight while its connection is lost is not fetched a second time', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;
