@@ -49,6 +49,9 @@ export interface Epoch extends Mailbox {
   compared: boolean;
 }
 
+/** UIDs as ranges, ascending and apart: the first and the last of one, those of the next, and so on. */
+export type UidRanges = Uint32Array;
+
 /** What FETCH tells of a message without its body. */
 export interface MessageMetadata {
   uid: number;

@@ -1,6 +1,6 @@
 /** What mailbox/ needs of the rest of the program. The spool and ingest.ts satisfy these; tests bring their own. */
 import type { MailwatchdError } from './errors.ts';
-import type { Epoch, FetchedMessage, Mailbox, MessageMetadata, Start } from './model.ts';
+import type { Epoch, FetchedMessage, Mailbox, MessageMetadata, Start, UidRanges } from './model.ts';
 
 /** What SELECT told. */
 export interface Observation {
@@ -33,7 +33,7 @@ export interface MailboxLedger {
    */
   openEpoch(mailbox: Mailbox, observation: Observation): Promise<OpenedEpoch>;
   /**
-   * The UIDs in `low..high` that are not to be fetched, ascending. Not among them: a message
+   * The UIDs in `low..high` that are not to be fetched. Not among them: a message
    * quarantined unread for its size that `messageBytes` admits now and, with `retryUnfetchable`, the
    * unfetchable.
    */
@@ -42,7 +42,7 @@ export interface MailboxLedger {
     low: number,
     high: number,
     options: { messageBytes: number; retryUnfetchable: boolean },
-  ): Promise<number[]>;
+  ): Promise<UidRanges>;
   /** Raises `scannedThrough`: every UID up to it is handled, gone, or left to reconciliation. Never lowers it. */
   advance(epochId: number, scannedThrough: number): Promise<void>;
 

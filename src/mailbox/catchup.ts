@@ -1,6 +1,6 @@
 /** New mail: every UID above `scannedThrough`, whatever woke us. */
 import { fetchMessages } from './fetching.ts';
-import { holding, type Session } from './session.ts';
+import { holding, type Session, unhandled } from './session.ts';
 import { searchWindows, WINDOW } from './windows.ts';
 
 /**
@@ -15,28 +15,21 @@ export async function catchUp(session: Session): Promise<void> {
     const top = selected.uidNext > 0 ? selected.uidNext - 1 : await connection.highestUid();
     const bounds = { low: session.scannedThrough + 1, high: top - 1, exists: selected.exists };
     for await (const window of searchWindows(connection, bounds)) {
-      await fetchNew(session, window.low, window.high, window.uids);
+      await fetchNew(session, window.uids);
       await advance(session, window.high);
     }
   }
   const low = session.scannedThrough + 1;
   const uids = await connection.search(low, null);
-  const high = uids.at(-1);
-  if (high === undefined) return;
   // A UID that was listed but is not there must not hide what comes below it.
-  await advance(session, await fetchNew(session, low, high, uids));
+  await advance(session, await fetchNew(session, uids));
 }
 
 /** The highest of the UIDs that the server has shown something of; 0 where all are known already. */
-async function fetchNew(session: Session, low: number, high: number, listed: number[]): Promise<number> {
-  const { ledger, epoch, limits, tally, memory } = session;
+async function fetchNew(session: Session, listed: number[]): Promise<number> {
+  const { tally, memory } = session;
   if (listed.length === 0) return 0;
-  const handled = new Set(
-    await holding(
-      ledger.handled(epoch.id, low, high, { messageBytes: limits.messageBytes, retryUnfetchable: false }),
-    ),
-  );
-  const fresh = listed.filter((uid) => !handled.has(uid));
+  const fresh = await unhandled(session, listed, { retryUnfetchable: false });
   tally.arrived(fresh.filter((uid) => uid > memory.arrivedThrough).length);
   memory.arrivedThrough = Math.max(memory.arrivedThrough, ...listed.slice(-1));
   return fetchMessages(session, fresh, { lane: 'arrivals' });

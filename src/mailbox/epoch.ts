@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { MessageMetadata } from '../model.ts';
 import { hashParts } from './large.ts';
 import { LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength } from './ranges.ts';
-import { backfillSince, holding, reserve, type Session } from './session.ts';
+import { backfillSince, holding, reserve, type Session, unhandled } from './session.ts';
 import { searchWindows } from './windows.ts';
 
 /** More old messages that match nothing than this are not published unasked: the operator decides with `adopt`. */
@@ -19,21 +19,14 @@ export class Unclear extends Error {}
  * `epoch.compared` is true. Throws `Unclear` where too much matches nothing.
  */
 export async function compareAtOpening(session: Session): Promise<void> {
-  const { connection, epoch, ledger, memory, selected, limits, log } = session;
+  const { connection, epoch, ledger, memory, selected, log } = session;
   const since = backfillSince(epoch);
   let unmatched = 0;
   if (since !== null && epoch.changedAt !== null && epoch.firstUidNext > 1) {
     const bounds = { low: 1, high: epoch.firstUidNext - 1, exists: selected.exists, since };
     for await (const window of searchWindows(connection, bounds)) {
-      const handled = new Set(
-        await holding(
-          ledger.handled(epoch.id, window.low, window.high, {
-            messageBytes: limits.messageBytes,
-            retryUnfetchable: true,
-          }),
-        ),
-      );
-      const uids = window.uids.filter((uid) => !handled.has(uid) && !memory.tooOld.has(uid));
+      const open = await unhandled(session, window.uids, { retryUnfetchable: true });
+      const uids = open.filter((uid) => !memory.tooOld.has(uid));
       for (let from = 0; from < uids.length; from += CANDIDATES) {
         const rows = await connection.metadata(uids.slice(from, from + CANDIDATES), { messageId: true });
         const { changedAt } = epoch;

@@ -1,5 +1,5 @@
 /** Plans what one FETCH asks for: ranges by bytes and count, and UID lists as short sequence sets. */
-import type { MessageMetadata } from '../model.ts';
+import type { MessageMetadata, UidRanges } from '../model.ts';
 
 /** At most so many of one mailbox are between FETCH and the ledger: the suspects after a crash (docs/reliability.md). */
 export const MAX_IN_FLIGHT = 256;
@@ -48,6 +48,16 @@ export function rangeLength(
 export function halves<Message>(range: readonly Message[]): Message[][] {
   const middle = Math.ceil(range.length / 2);
   return [range.slice(0, middle), range.slice(middle)].filter((half) => half.length > 0);
+}
+
+/** Of ascending UIDs those that are in none of the ranges. */
+export function outside(uids: readonly number[], ranges: UidRanges): number[] {
+  let range = 0;
+  const from = (index: number) => ranges[index] ?? Number.POSITIVE_INFINITY;
+  return uids.filter((uid) => {
+    while (from(range + 1) < uid) range += 2;
+    return uid < from(range);
+  });
 }
 
 /** Ascending UIDs as a sequence set (RFC 3501 §9): `1:3,7`. */

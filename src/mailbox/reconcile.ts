@@ -1,7 +1,7 @@
 /** Compares all of the server's UIDs since the start point with the ledger's and fetches what is missing: the back-fill, too. */
 import { catchUp } from './catchup.ts';
 import { fetchMessages } from './fetching.ts';
-import { backfillSince, holding, type Session } from './session.ts';
+import { backfillSince, type Session, unhandled } from './session.ts';
 import { searchWindows } from './windows.ts';
 
 /**
@@ -32,27 +32,15 @@ interface Found {
 const NOTHING: Found = { expected: 0, missing: [] };
 
 async function findMissing(session: Session, low: number, high: number, since?: number): Promise<Found> {
-  const { connection, epoch, ledger, memory, limits, selected } = session;
+  const { connection, memory, selected } = session;
   const found: Found = { expected: 0, missing: [] };
   if (high < low) return found;
   const bounds = { low, high, exists: selected.exists, ...(since !== undefined && { since }) };
-  for await (const window of searchWindows(connection, bounds)) {
-    const handled = new Set(
-      await holding(
-        ledger.handled(epoch.id, window.low, window.high, {
-          messageBytes: limits.messageBytes,
-          retryUnfetchable: true,
-        }),
-      ),
-    );
-    for (const uid of window.uids) {
-      if (handled.has(uid)) {
-        found.expected++;
-      } else if (!memory.tooOld.has(uid)) {
-        found.expected++;
-        found.missing.push(uid);
-      }
-    }
+  for await (const { uids } of searchWindows(connection, bounds)) {
+    const open = await unhandled(session, uids, { retryUnfetchable: true });
+    const missing = open.filter((uid) => !memory.tooOld.has(uid));
+    found.expected += uids.length - open.length + missing.length;
+    for (const uid of missing) found.missing.push(uid);
   }
   return found;
 }

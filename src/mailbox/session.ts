@@ -6,7 +6,7 @@ import type { Epoch } from '../model.ts';
 import type { Intake, MailboxLedger } from '../ports.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import type { Flight } from './flight.ts';
-import { MAX_IN_FLIGHT } from './ranges.ts';
+import { MAX_IN_FLIGHT, outside } from './ranges.ts';
 
 /** New mail, and what was there at the epoch's first opening. */
 export type Lane = 'arrivals' | 'backfill';
@@ -104,6 +104,23 @@ export async function holding<Result>(result: Promise<Result>): Promise<Result> 
   } catch (error) {
     throw error instanceof Held ? error : new Held(toMailwatchdError(error, 'LEDGER_FAILED'));
   }
+}
+
+/**
+ * Of these UIDs, ascending, those that the ledger has not; `retryUnfetchable`: or only as unfetchable. It is asked for
+ * no more than lies between the first and the last: of a folder that mail leaves again it knows many more.
+ */
+export async function unhandled(
+  { ledger, epoch, limits: { messageBytes } }: Session,
+  uids: readonly number[],
+  { retryUnfetchable }: { retryUnfetchable: boolean },
+): Promise<number[]> {
+  const [low, high] = [uids[0], uids.at(-1)];
+  if (low === undefined || high === undefined) return [];
+  return outside(
+    uids,
+    await holding(ledger.handled(epoch.id, low, high, { messageBytes, retryUnfetchable })),
+  );
 }
 
 /** Reserves bytes of limits.inFlightBytes; a stop meanwhile throws `Stopped`. */

@@ -27,7 +27,9 @@ export interface PairingReport extends PairingState {
 export function inspectPairing(stateDirectory: string, storageDirectory: string): PairingReport {
   return withLedger(stateDirectory, (ledger) => {
     const state = pairingState(ledger, storageDirectory);
-    const count = ledger.get<{ count: number }>('SELECT count(*) AS count FROM message');
+    const count = ledger.get<{ count: number }>(
+      'SELECT (SELECT count(*) FROM message) + (SELECT coalesce(sum(count), 0) FROM block) AS count',
+    );
     const paired = state.ledger !== null && state.ledger === state.storage;
     return { ...state, paired, messages: count?.count ?? 0 };
   });

@@ -4,6 +4,7 @@ import type { Epoch, Mailbox, Start } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
 import type { Ledger } from './ledger.ts';
 import { mailboxName } from './names.ts';
+import { highestUid, newestDate } from './packing.ts';
 
 /** How far a server's clock may be ahead of ours in what we take for the moment an epoch was last alive. */
 const CLOCK_SKEW = 24 * 60 * 60 * 1000;
@@ -94,11 +95,7 @@ export function firstNewUid(observation: Observation): number {
 function continues(ledger: Ledger, known: EpochRow, observation: Observation): boolean {
   if (known.uid_validity !== observation.uidValidity) return false;
   if (observation.uidNext === 0) return true;
-  const highest = ledger.get<{ uid: number | null }>(
-    'SELECT max(uid) AS uid FROM message WHERE epoch = ?',
-    known.id,
-  );
-  return observation.uidNext >= Math.max(known.highest_uid_next, (highest?.uid ?? 0) + 1);
+  return observation.uidNext >= Math.max(known.highest_uid_next, highestUid(ledger, known.id) + 1);
 }
 
 function touch(ledger: Ledger, known: EpochRow, observation: Observation): EpochRow {
@@ -160,12 +157,8 @@ function freeLabel(ledger: Ledger, mailbox: Mailbox, uidValidity: string): strin
  * little publishes twice; but one message dated into the far future must not decide alone.
  */
 function lastAlive(ledger: Ledger, previous: EpochRow): number {
-  const newest = ledger.get<{ at: number | null }>(
-    'SELECT max(internal_date) AS at FROM message WHERE epoch = ? AND internal_date <= ?',
-    previous.id,
-    previous.seen_at + CLOCK_SKEW,
-  );
-  return Math.max(previous.seen_at, (newest?.at ?? 0) + 1);
+  const newest = newestDate(ledger, previous.id, previous.seen_at + CLOCK_SKEW);
+  return Math.max(previous.seen_at, newest + 1);
 }
 
 /**

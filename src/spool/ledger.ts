@@ -6,7 +6,7 @@ import { MailwatchdError } from '../errors.ts';
 import { demandDirectory, onStorage } from './files.ts';
 
 /** Raised with each change of the schema; a ledger of a newer program is refused. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 /** How long a writer waits for another process (`replay`, `adopt`), which holds the lock for milliseconds. */
 const BUSY_MILLISECONDS = 5_000;
@@ -14,9 +14,34 @@ const BUSY_MILLISECONDS = 5_000;
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html). */
 const SQLITE_FULL = 13;
 
+/** No index whose keys come in no order is paid for by every message: each would write a page of its own. */
+const SINCE_2 = `
+  CREATE INDEX epoch_of_mailbox ON epoch (account, folder);
+  CREATE INDEX message_left_aside ON message (epoch) WHERE state IN ('quarantined', 'unfetchable');
+  CREATE INDEX message_by_id ON message (message_id, declared_size) WHERE claimable = 1;
+  CREATE INDEX message_by_hash ON message (sha256) WHERE claimable = 1;
+
+  CREATE TABLE block (
+    epoch INTEGER NOT NULL REFERENCES epoch,
+    span INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    last_uid INTEGER NOT NULL,
+    newest INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    uids BLOB NOT NULL,
+    facts BLOB NOT NULL,
+    hashes BLOB NOT NULL,
+    UNIQUE (epoch, span)
+  ) STRICT;
+  CREATE INDEX block_by_record ON block (recorded_at);
+`;
+
 /*
  * message: what became of each UID. `size` is of the raw bytes, `declared_size` is RFC822.SIZE, by
- * which a later epoch is compared. `claimed` is set once a later epoch holds the same message.
+ * which a later epoch is compared. `claimed` is set once a later epoch holds the same message; until then
+ * `claimable`, which puts it into the indexes of what is compared. That of an epoch: all its messages are so marked.
+ * block: settled messages that lie behind, packed (block.ts); each UID is in one of the two. `last_uid`, `newest` and
+ * `recorded_at` are the greatest UID, internal_date and recorded_at in it.
  * staging: what is on its way from .staging to its final place, one row until "published" is committed.
  * alone: messages that were, or are, in work alone after an unclean end.
  * replay: requests of the command; `run` began it, `code` says why it failed.
@@ -41,6 +66,7 @@ const SCHEMA = `
     changed_at INTEGER,
     compared INTEGER NOT NULL,
     unclear INTEGER,
+    claimable INTEGER NOT NULL DEFAULT 0,
     UNIQUE (account, folder, label)
   ) STRICT;
 
@@ -62,12 +88,10 @@ const SCHEMA = `
     complete INTEGER NOT NULL DEFAULT 1,
     owes_after INTEGER NOT NULL DEFAULT 0,
     claimed INTEGER NOT NULL DEFAULT 0,
+    claimable INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (epoch, uid)
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX message_by_id ON message (message_id, declared_size);
-  CREATE INDEX message_by_hash ON message (sha256) WHERE sha256 IS NOT NULL;
   CREATE INDEX message_owing ON message (epoch, uid) WHERE owes_after = 1;
-  CREATE INDEX message_by_state ON message (epoch, state);
 
   CREATE TABLE staging (
     epoch INTEGER NOT NULL,
@@ -106,6 +130,17 @@ const SCHEMA = `
     UNIQUE (epoch, uid),
     FOREIGN KEY (epoch, uid) REFERENCES message
   ) STRICT;
+  ${SINCE_2}
+`;
+
+/** A ledger of version 1 becomes one of version 2; its settled messages are packed later, a little at a time. */
+const FROM_1 = `
+  DROP INDEX message_by_id;
+  DROP INDEX message_by_hash;
+  DROP INDEX message_by_state;
+  ALTER TABLE epoch ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE message ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
+  ${SINCE_2}
 `;
 
 /** A value of a column, as node:sqlite returns it. */
@@ -159,18 +194,26 @@ export function openLedger(stateDirectory: string): Ledger {
   });
 }
 
-/** Opens an existing ledger for reading only, while a daemon may be writing; null where there is none yet. */
+/**
+ * Opens an existing ledger for reading only, as it is now, while a daemon may be writing; null where there is none
+ * yet. One of an older program is brought up to date first.
+ */
 export function readLedger(stateDirectory: string): Ledger | null {
   demandDirectory(stateDirectory, 'state directory');
   const path = ledgerPath(stateDirectory);
   if (!existsSync(path)) return null;
   return guarded(path, () => {
     const database = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MILLISECONDS });
-    if (version(database) === SCHEMA_VERSION) return ledgerOn(database, path);
     const found = version(database);
+    if (found === SCHEMA_VERSION) {
+      database.exec('BEGIN');
+      return ledgerOn(database, path);
+    }
     database.close();
     if (found === 0) return null;
-    throw unknownVersion(path, found);
+    if (found > SCHEMA_VERSION) throw unknownVersion(path, found);
+    openLedger(stateDirectory).close();
+    return readLedger(stateDirectory);
   });
 }
 
@@ -181,7 +224,9 @@ function migrate(database: DatabaseSync, path: string): void {
     database.exec('ROLLBACK');
     throw unknownVersion(path, found);
   }
-  if (found === 0) database.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
+  if (found < SCHEMA_VERSION) {
+    database.exec(`${found === 0 ? SCHEMA : FROM_1} PRAGMA user_version = ${SCHEMA_VERSION};`);
+  }
   database.exec('COMMIT');
 }
 

@@ -3,6 +3,7 @@ import type { MessageMetadata } from '../model.ts';
 import type { Ledger } from './ledger.ts';
 import { storableId } from './messages.ts';
 import { datable } from './names.ts';
+import { isPacked, makeClaimable } from './packing.ts';
 
 interface Earlier {
   epoch: number;
@@ -14,7 +15,7 @@ interface Earlier {
 const UNCLAIMED = `
   SELECT m.epoch, m.uid, hex(m.sha256) AS hash
   FROM message m JOIN epoch e ON e.id = m.epoch JOIN epoch mine ON mine.id = ?
-  WHERE e.account = mine.account AND e.folder = mine.folder AND e.id < mine.id AND m.claimed = 0
+  WHERE e.account = mine.account AND e.folder = mine.folder AND e.id < mine.id AND m.claimable = 1
     AND m.state IN ('staged', 'published', 'quarantined', 'carried', 'skipped')`;
 
 /**
@@ -30,6 +31,7 @@ export function matchEarlier(
 ): { matched: number[]; ambiguous: number[]; unmatched: number[] } {
   const result = { matched: [] as number[], ambiguous: [] as number[], unmatched: [] as number[] };
   const rivals = Map.groupBy(candidates, pairOf);
+  makeAllClaimable(ledger, epoch);
   ledger.transaction(() => {
     for (const candidate of candidates) {
       const verdict = judge(ledger, epoch, candidate, (rivals.get(pairOf(candidate)) ?? []).length);
@@ -80,6 +82,7 @@ export function matchByHash(
   sha256: string,
   now: number,
 ): boolean {
+  makeAllClaimable(ledger, epoch);
   return ledger.transaction(() => {
     if (isHandled(ledger, epoch, candidate.uid)) return true;
     const earlier = ledger.get<Earlier>(
@@ -93,10 +96,15 @@ export function matchByHash(
   });
 }
 
+/** Whoever lets others have their turn meanwhile has called `makeClaimable` before. */
+function makeAllClaimable(ledger: Ledger, epoch: number): void {
+  for (let more = true; more; ) more = makeClaimable(ledger, epoch);
+}
+
 /** Asked again after a lost connection: what was carried the first time stays so. */
 function isHandled(ledger: Ledger, epoch: number, uid: number): boolean {
   const sql = "SELECT 1 FROM message WHERE epoch = ? AND uid = ? AND state NOT IN ('staged', 'unfetchable')";
-  return ledger.get(sql, epoch, uid) !== undefined;
+  return ledger.get(sql, epoch, uid) !== undefined || isPacked(ledger, epoch, uid);
 }
 
 /** The candidate becomes the earlier message's next link, with what is still owed for it. */
@@ -125,7 +133,7 @@ function carry(
     earlier.uid,
   );
   ledger.run(
-    'UPDATE message SET claimed = 1, owes_after = 0 WHERE epoch = ? AND uid = ?',
+    'UPDATE message SET claimed = 1, claimable = 0, owes_after = 0 WHERE epoch = ? AND uid = ?',
     earlier.epoch,
     earlier.uid,
   );

@@ -1,8 +1,10 @@
 /** The ledger's rows about messages: what became of each UID, and what is on its way to its final place. */
 import type { PlainError } from '../errors.ts';
-import type { MessageMetadata, MessageState } from '../model.ts';
+import type { MessageMetadata, MessageState, UidRanges } from '../model.ts';
+import { addUid, noUids, rangesOf, spanOf } from './block.ts';
 import type { Ledger } from './ledger.ts';
 import { datable } from './names.ts';
+import { isPacked, packedRow } from './packing.ts';
 
 /** A Message-ID longer than a line may be (RFC 5322 §2.1.1) is nobody's key; such messages are told apart by hash. */
 const LONGEST_MESSAGE_ID = 998;
@@ -54,7 +56,7 @@ export interface Known {
   staging: boolean;
 }
 
-/** The row of a message, null where there is none. */
+/** What the ledger has of a message, null where it is unknown. */
 export function knownMessage(ledger: Ledger, key: Key): Known | null {
   const row = ledger.get<{
     state: MessageState;
@@ -69,7 +71,11 @@ export function knownMessage(ledger: Ledger, key: Key): Known | null {
     key.epoch,
     key.uid,
   );
-  return row === undefined ? null : { ...row, complete: row.complete === 1, staging: row.staging === 1 };
+  if (row !== undefined) return { ...row, complete: row.complete === 1, staging: row.staging === 1 };
+  const packed = packedRow(ledger, key.epoch, key.uid);
+  return packed === undefined
+    ? null
+    : { state: packed.state, copies: packed.copies, complete: true, code: null, staging: false };
 }
 
 /** True for a message quarantined unread because of its size: it is fetched once the limit admits it. */
@@ -190,27 +196,41 @@ export function recordWithdrawn(ledger: Ledger, key: Key): void {
   ledger.run("DELETE FROM message WHERE epoch = ? AND uid = ? AND state = 'staged'", key.epoch, key.uid);
 }
 
-/** The UIDs in `low..high` that are not to be fetched, ascending (`MailboxLedger.handled`). */
+/** The UIDs in `low..high` that are not to be fetched (`MailboxLedger.handled`). */
 export function handledUids(
   ledger: Ledger,
   epoch: number,
   low: number,
   high: number,
   options: { messageBytes: number; retryUnfetchable: boolean },
-): number[] {
-  return ledger
-    .all<{ uid: number }>(
-      `SELECT uid FROM message WHERE epoch = ? AND uid BETWEEN ? AND ? AND state <> 'staged'
-         AND NOT (state = 'quarantined' AND complete = 0 AND code = 'MESSAGE_TOO_LARGE' AND declared_size <= ?)
-         AND NOT (state = 'unfetchable' AND ?)
-       ORDER BY uid`,
-      epoch,
-      low,
-      high,
-      options.messageBytes,
-      options.retryUnfetchable ? 1 : 0,
-    )
-    .map((row) => row.uid);
+): UidRanges {
+  const blocks = ledger.all<{ span: number; uids: Uint8Array }>(
+    'SELECT span, uids FROM block WHERE epoch = ? AND span BETWEEN ? AND ?',
+    epoch,
+    spanOf(low),
+    spanOf(high),
+  );
+  const bySpan = new Map(blocks.map(({ span, uids }) => [span, uids]));
+  const rows = ledger.iterate<{ uid: number }>(
+    `SELECT uid FROM message WHERE epoch = ? AND uid BETWEEN ? AND ? AND state <> 'staged'
+       AND NOT (state = 'quarantined' AND complete = 0 AND code = 'MESSAGE_TOO_LARGE' AND declared_size <= ?)
+       AND NOT (state = 'unfetchable' AND ?)`,
+    epoch,
+    low,
+    high,
+    options.messageBytes,
+    options.retryUnfetchable ? 1 : 0,
+  );
+  for (const { uid } of rows) {
+    const uids = bySpan.get(spanOf(uid)) ?? noUids();
+    addUid(uids, uid);
+    bySpan.set(spanOf(uid), uids);
+  }
+  return rangesOf(
+    [...bySpan].sort(([one], [other]) => one - other),
+    low,
+    high,
+  );
 }
 
 /** Records a UID that cannot be fetched (inside a transaction). What was handled before stays so. */
@@ -221,6 +241,7 @@ export function recordUnfetchable(
   error: PlainError,
   now: number,
 ): void {
+  if (isPacked(ledger, epoch, message.uid)) return;
   putMessage(
     ledger,
     {
@@ -256,8 +277,8 @@ export function errorText(error: PlainError): string {
 export function owedAfterActions(ledger: Ledger, epoch: number, limit: number): number[] {
   return ledger
     .all<{ uid: number }>(
-      `SELECT uid FROM message WHERE epoch = ? AND owes_after = 1 AND state IN ('published', 'carried')
-       ORDER BY uid LIMIT ?`,
+      `SELECT uid FROM message INDEXED BY message_owing
+       WHERE epoch = ? AND owes_after = 1 AND state IN ('published', 'carried') ORDER BY uid LIMIT ?`,
       epoch,
       limit,
     )

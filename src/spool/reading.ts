@@ -1,5 +1,6 @@
 /** What `list`, `status` and `adopt` read from the ledger, also while the daemon writes it. */
 import type { Mailbox, MessageState } from '../model.ts';
+import { decodeBlock, type EncodedBlock, PACKED_STATES } from './block.ts';
 import { unclearEpochs } from './epochs.ts';
 import { type Ledger, readLedger } from './ledger.ts';
 import { messageId } from './names.ts';
@@ -46,34 +47,130 @@ export function* listMessages(
   const ledger = readLedger(stateDirectory);
   if (ledger === null) return;
   try {
-    const rows = ledger.iterate<ListedRow>(
-      `SELECT e.account, e.folder, e.label, m.uid, m.state, m.message_id, coalesce(m.size, m.declared_size) AS size,
-         lower(hex(m.sha256)) AS sha256, m.path, m.internal_date, m.recorded_at, m.code, m.reason,
-         r.code AS replay_code, r.reason AS replay_reason
-       FROM message m JOIN epoch e ON e.id = m.epoch LEFT JOIN replay r ON r.epoch = m.epoch AND r.uid = m.uid
-       WHERE (?1 IS NULL OR e.account = ?1) AND (?2 IS NULL OR e.folder = ?2) AND (?3 IS NULL OR m.state = ?3)
-         AND (?4 IS NULL OR m.recorded_at >= ?4)
-       ORDER BY m.recorded_at DESC, m.epoch DESC, m.uid DESC LIMIT ?5`,
-      filter.account ?? null,
-      filter.folder ?? null,
-      filter.state ?? null,
-      filter.since ?? null,
-      // SQLite: a negative limit is none.
-      filter.limit ?? -1,
-    );
-    for (const row of rows) yield listed(row);
+    let left = filter.limit ?? Number.POSITIVE_INFINITY;
+    if (left === 0) return;
+    for (const row of inOrder(unpackedRows(ledger, filter), packedRows(ledger, filter))) {
+      yield listed(row);
+      left -= 1;
+      if (left === 0) return;
+    }
   } finally {
     ledger.close();
   }
 }
 
+/** The rows of `message`: few, unless a former epoch was never claimed. */
+function unpackedRows(ledger: Ledger, filter: ListFilter): IterableIterator<ListedRow> {
+  return ledger.iterate<ListedRow>(
+    `SELECT e.account, e.folder, e.label, m.epoch, m.uid, m.state, m.message_id,
+       coalesce(m.size, m.declared_size) AS size, m.sha256, m.path, m.internal_date, m.recorded_at, m.code, m.reason,
+       r.code AS replay_code, r.reason AS replay_reason
+     FROM message m JOIN epoch e ON e.id = m.epoch LEFT JOIN replay r ON r.epoch = m.epoch AND r.uid = m.uid
+     WHERE (?1 IS NULL OR e.account = ?1) AND (?2 IS NULL OR e.folder = ?2) AND (?3 IS NULL OR m.state = ?3)
+       AND (?4 IS NULL OR m.recorded_at >= ?4)
+     ORDER BY m.recorded_at DESC, m.epoch DESC, m.uid DESC LIMIT ?5`,
+    filter.account ?? null,
+    filter.folder ?? null,
+    filter.state ?? null,
+    filter.since ?? null,
+    // SQLite: a negative limit is none.
+    filter.limit ?? -1,
+  );
+}
+
+/**
+ * The rows of the blocks. A block is opened when nothing outside of it is later than its last row, so that those are
+ * open at once that overlap in time: as many as mailboxes.
+ */
+function* packedRows(ledger: Ledger, filter: ListFilter): IterableIterator<ListedRow> {
+  if (filter.state !== undefined && !PACKED_STATES.has(filter.state)) return;
+  const blocks = ledger.iterate<PackedBlock>(
+    `SELECT e.account, e.folder, e.label, b.epoch, b.span, b.recorded_at, b.uids, b.facts, b.hashes
+     FROM block b JOIN epoch e ON e.id = b.epoch
+     WHERE (?1 IS NULL OR e.account = ?1) AND (?2 IS NULL OR e.folder = ?2) AND b.recorded_at >= ?3
+     ORDER BY b.recorded_at DESC`,
+    filter.account ?? null,
+    filter.folder ?? null,
+    filter.since ?? 0,
+  );
+  /** What is left of the open blocks, of each the next row last. */
+  const open: ListedRow[][] = [];
+  for (const block of blocks) {
+    yield* rowsAfter(block.recorded_at, open);
+    const rows = rowsOf(block, filter).sort((one, other) => compare(other, one));
+    if (rows.length > 0) open.push(rows);
+  }
+  yield* rowsAfter(Number.NEGATIVE_INFINITY, open);
+}
+
+/** Takes the rows that were handled after an instant out of what is open, in order. */
+function* rowsAfter(at: number, open: ListedRow[][]): Generator<ListedRow> {
+  for (;;) {
+    let next: { rows: ListedRow[]; row: ListedRow } | undefined;
+    for (const rows of open) {
+      const row = rows.at(-1) as ListedRow;
+      if (next === undefined || compare(row, next.row) < 0) next = { rows, row };
+    }
+    if (next === undefined || next.row.recorded_at <= at) return;
+    yield next.row;
+    next.rows.pop();
+    if (next.rows.length === 0) open.splice(open.indexOf(next.rows), 1);
+  }
+}
+
+interface PackedBlock extends EncodedBlock, Mailbox {
+  label: string;
+  epoch: number;
+  span: number;
+  recorded_at: number;
+}
+
+/** Those of a block's rows that are wanted. */
+function rowsOf(
+  { account, folder, label, epoch, span, ...block }: PackedBlock,
+  filter: ListFilter,
+): ListedRow[] {
+  const { state, since = 0 } = filter;
+  return decodeBlock(span, block)
+    .filter((row) => (state === undefined || row.state === state) && row.recorded_at >= since)
+    .map((row) => ({
+      ...row,
+      ...{ account, folder, label, epoch, code: null, reason: null, replay_code: null, replay_reason: null },
+      size: row.size ?? row.declared_size,
+    }));
+}
+
+/** Two sequences in order become one. */
+function* inOrder(
+  some: IterableIterator<ListedRow>,
+  others: IterableIterator<ListedRow>,
+): Generator<ListedRow> {
+  let one = some.next();
+  let other = others.next();
+  while (!(one.done && other.done)) {
+    if (other.done || (!one.done && compare(one.value, other.value) < 0)) {
+      yield one.value;
+      one = some.next();
+    } else {
+      yield other.value;
+      other = others.next();
+    }
+  }
+}
+
+/** The last handled first. */
+function compare(one: ListedRow, other: ListedRow): number {
+  return other.recorded_at - one.recorded_at || other.epoch - one.epoch || other.uid - one.uid;
+}
+
 interface ListedRow extends Mailbox {
   label: string;
+  epoch: number;
   uid: number;
   state: MessageState;
   message_id: string | null;
   size: number;
-  sha256: string;
+  sha256: Uint8Array | null;
   path: string | null;
   internal_date: number;
   recorded_at: number;
@@ -92,7 +189,7 @@ function listed(row: ListedRow): ListedMessage {
     state: row.state,
     messageId: row.message_id,
     size: row.size,
-    sha256: row.sha256 === '' ? null : row.sha256,
+    sha256: row.sha256 === null ? null : Buffer.from(row.sha256).toString('hex'),
     path: row.path,
     receivedAt: row.internal_date,
     publishedAt: row.state === 'published' ? row.recorded_at : null,
@@ -106,28 +203,23 @@ function listed(row: ListedRow): ListedMessage {
 const reasonOf = (code: string | null, reason: string | null): string | null =>
   code === null ? null : [code, reason].filter(Boolean).join(': ');
 
-/** How many messages of a mailbox are in which state, over all its epochs. */
+/** How many messages of a mailbox were left aside, over all its epochs. */
 export interface MailboxCounts {
   quarantined: number;
   unfetchable: number;
-  /** Published, or recognized as published under an earlier UIDVALIDITY. */
-  stored: number;
 }
 
-/** Counts a mailbox's messages: a scan of an index, some 20 ms a million. */
+/** Counts what was left aside in a mailbox: its index holds nothing else. */
 export function mailboxCounts(ledger: Ledger, mailbox: Mailbox): MailboxCounts {
-  const count = (states: string) =>
+  const count = (state: string) =>
     ledger.get<{ count: number }>(
-      `SELECT count(*) AS count FROM message m WHERE m.state IN (${states})
-         AND m.epoch IN (SELECT id FROM epoch WHERE account = ? AND folder = ?)`,
+      `SELECT count(*) AS count FROM message INDEXED BY message_left_aside WHERE state IN ('quarantined', 'unfetchable') AND state = ?
+         AND epoch IN (SELECT id FROM epoch WHERE account = ? AND folder = ?)`,
+      state,
       mailbox.account,
       mailbox.folder,
     )?.count ?? 0;
-  return {
-    quarantined: count("'quarantined'"),
-    unfetchable: count("'unfetchable'"),
-    stored: count("'published', 'carried'"),
-  };
+  return { quarantined: count('quarantined'), unfetchable: count('unfetchable') };
 }
 
 /** A mailbox that holds with EPOCH_UNCLEAR, and how many candidates match nothing. */

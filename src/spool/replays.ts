@@ -5,6 +5,7 @@ import { onStorage } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { errorText, type Key } from './messages.ts';
 import { folderSlug, messageId, parseId, publishedName } from './names.ts';
+import { unpackMessage } from './packing.ts';
 import type { Storage } from './storage.ts';
 
 /** In so many runs that died over it a replay is begun; then its message stays where it is. */
@@ -45,10 +46,14 @@ interface Found extends Key, Mailbox {
 const FOUND = `SELECT m.epoch, m.uid, m.state, m.copies, m.complete, m.path, m.declared_size, m.internal_date,
   m.flags, e.account, e.folder, e.label FROM message m JOIN epoch e ON e.id = m.epoch`;
 
-/** A message by its id, or `account/id` where several accounts have one of that id. UNKNOWN_MESSAGE. */
+/** The row of a message by its id, or `account/id` where several accounts have one of that id. UNKNOWN_MESSAGE. */
 function findMessage(ledger: Ledger, name: string): Found {
   const [id, account] = name.split('/', 2).reverse() as [string, string | undefined];
   const parts = parseId(id);
+  if (parts !== null) {
+    const epochs = ledger.all<{ id: number }>('SELECT id FROM epoch WHERE label = ?', parts.label);
+    for (const epoch of epochs) unpackMessage(ledger, epoch.id, parts.uid);
+  }
   const found =
     parts === null
       ? []
@@ -78,7 +83,9 @@ function findMessage(ledger: Ledger, name: string): Found {
 export function quarantinedMessages(ledger: Ledger): string[] {
   return ledger
     .all<Found>(
-      `${FOUND} WHERE m.state = 'quarantined' AND m.complete = 1 ORDER BY m.recorded_at, m.epoch, m.uid`,
+      // The index's own words, so that it is used.
+      `${FOUND} WHERE m.state IN ('quarantined', 'unfetchable') AND m.state = 'quarantined' AND m.complete = 1
+       ORDER BY m.recorded_at, m.epoch, m.uid`,
     )
     .map((row) => `${row.account}/${idOf(row)}`);
 }

@@ -10,6 +10,7 @@ import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
 import { handledUids, owedAfterActions, recordUnfetchable, settleAfterActions } from './messages.ts';
 import { mailboxName, stagedStem } from './names.ts';
+import { createPacker, makeClaimable, type Packer } from './packing.ts';
 import { demandPair, pairingFault } from './pairing.ts';
 import { mailboxCounts } from './reading.ts';
 import { beginReplay, failReplay, pendingReplays, type Replay } from './replays.ts';
@@ -55,6 +56,8 @@ export interface Service {
   /** Commits due "published" marks. */
   flush(): void;
   due(): boolean;
+  /** Packs what lies behind; not part of any promise, so it may wait or fail. */
+  packer: Pick<Packer, 'due' | 'step'>;
   /** True when another process has committed since the last look: a request to replay, or a decision. */
   changedOutside(): boolean;
   /** The clean end: marks committed, the run's directory removed. */
@@ -88,18 +91,23 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   const run = { id, directory: storage.runDirectory(id), unclean, syncsBatches };
   const mendRun = (settleLost: () => void) => makeRunAgain(ledger, storage, id, settleLost);
   const handover = openHandover({ ledger, storage, run: id, mendRun, now }, stuck);
+  const packer = createPacker(ledger);
+  packer.lookThrough();
   let version = ledger.dataVersion();
 
   return {
     run,
-    calls: callsOn(ledger, storage, handover, run, now),
-    batch: (arrivals, riding) =>
-      handover.hand(arrivals, () => {
+    calls: callsOn(ledger, storage, handover, packer, run, now),
+    batch(arrivals, riding) {
+      packer.came(arrivals.map(({ item }) => item.epochId));
+      return handover.hand(arrivals, () => {
         for (const write of riding) {
           if (write.kind === 'advance') advance(ledger, write.epochId, write.scannedThrough, now());
           else settleAfterActions(ledger, write.epochId, write.uids);
         }
-      }),
+      });
+    },
+    packer,
     flush: handover.flush,
     due: handover.due,
     changedOutside() {
@@ -167,7 +175,14 @@ function stopRun(ledger: Ledger, storage: Storage, handover: Handover): void {
 }
 
 /** The questions that main asks, by name; each is one transaction or a reading. */
-function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run, now: () => number) {
+function callsOn(
+  ledger: Ledger,
+  storage: Storage,
+  handover: Handover,
+  packer: Packer,
+  run: Run,
+  now: () => number,
+) {
   const newestBefore = ledger.get<{ id: number | null }>('SELECT max(id) AS id FROM epoch')?.id ?? 0;
   /** By mailbox: up to where its epoch must have been scanned to be through with its suspects. */
   const suspectsUpTo = new Map<string, { epoch: number; uid: number }>();
@@ -207,11 +222,15 @@ function callsOn(ledger: Ledger, storage: Storage, handover: Handover, run: Run,
       high: number,
       options: { messageBytes: number; retryUnfetchable: boolean },
     ) => handledUids(ledger, epochId, low, high, options),
+    makeClaimable: (epochId: number) => makeClaimable(ledger, epochId),
     matchEarlier: (epochId: number, candidates: MessageMetadata[]) =>
       matchEarlier(ledger, epochId, candidates, now()),
     matchByHash: (epochId: number, candidate: MessageMetadata, sha256: string) =>
       matchByHash(ledger, epochId, candidate, sha256, now()),
-    markCompared: (epochId: number) => markCompared(ledger, epochId),
+    markCompared(epochId: number): void {
+      markCompared(ledger, epochId);
+      packer.lookThrough();
+    },
     holdEpoch: (epochId: number, unmatched: number) => holdEpoch(ledger, epochId, unmatched),
     beginAlone: (epochId: number, uid: number) => beginAlone(ledger, { epoch: epochId, uid }),
     endAlone: (epochId: number, uid: number) => endAttempt(ledger, { epoch: epochId, uid }),

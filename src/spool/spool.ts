@@ -162,6 +162,10 @@ export async function openSpool(
       directoryMode,
     };
   };
+  /** Many calls, between which other mailboxes have their turn, where a large mailbox begins a new epoch. */
+  const claimable = async (epochId: number): Promise<void> => {
+    for (let more = true; more; ) more = await call('makeClaimable', epochId);
+  };
   let stopped: Promise<void> | null = null;
 
   return {
@@ -181,8 +185,14 @@ export async function openSpool(
       write({ kind: 'riding', write: { kind: 'settleAfterActions', epochId, uids } }),
     openEpoch: (mailbox, observation) => call('openEpoch', mailbox, observation),
     handled: (epochId, low, high, wanted) => call('handled', epochId, low, high, wanted),
-    matchEarlier: (epochId, candidates) => call('matchEarlier', epochId, candidates),
-    matchByHash: (epochId, candidate, sha256) => call('matchByHash', epochId, candidate, sha256),
+    async matchEarlier(epochId, candidates) {
+      await claimable(epochId);
+      return call('matchEarlier', epochId, candidates);
+    },
+    async matchByHash(epochId, candidate, sha256) {
+      await claimable(epochId);
+      return call('matchByHash', epochId, candidate, sha256);
+    },
     markCompared: (epochId) => call('markCompared', epochId),
     holdEpoch: (epochId, unmatched) => call('holdEpoch', epochId, unmatched),
     beginAlone: (epochId, uid) => call('beginAlone', epochId, uid),

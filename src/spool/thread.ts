@@ -60,6 +60,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   }
   let queue: Request[] = [];
   let cancelMarks: (() => void) | null = null;
+  let packing: NodeJS.Immediate | null = null;
   let cancelTend: () => void = () => undefined;
   let cancelWatch: () => void = () => undefined;
 
@@ -70,6 +71,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   });
   watch();
   tend();
+  packSoon();
   report({ kind: 'ready', run: service.run });
 
   function turn(): void {
@@ -82,7 +84,10 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     while (arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), []);
     const stop = requests.find((request) => request.kind === 'stop');
     if (stop !== undefined) answerStop(stop.number);
-    else schedule();
+    else {
+      schedule();
+      packSoon();
+    }
   }
 
   function answerCall(request: Extract<Request, { kind: 'call' }>): void {
@@ -118,6 +123,7 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     cancelMarks?.();
     cancelTend();
     cancelWatch();
+    if (packing !== null) clearImmediate(packing);
     try {
       service.stop();
       report({ kind: 'answers', answers: [{ number }] });
@@ -139,7 +145,22 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   function tend(): void {
     cancelTend = systemClock.after(TEND_MILLISECONDS, () => {
       quietly(service.calls.settle);
+      packSoon();
       tend();
+    });
+  }
+
+  /** One step between two turns, so that a batch waits for no more than that. One that fails is tried again later. */
+  function packSoon(): void {
+    if (packing !== null || !service.packer.due()) return;
+    packing = setImmediate(() => {
+      packing = null;
+      try {
+        service.packer.step();
+        packSoon();
+      } catch (error) {
+        ours(error);
+      }
     });
   }
 

@@ -11,6 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { outside } from '../../src/mailbox/ranges.ts';
 import { ledgerPath, openLedger } from '../../src/spool/ledger.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
@@ -74,8 +75,7 @@ function live(place: Place, crashAt: number, done: (step: Step) => void): number
     const service = open(place, keeping);
     const { epoch } = service.calls.openEpoch(INBOX, observation({ uidNext: 7 }));
     const options = { messageBytes: 1e6, retryUnfetchable: false };
-    const known = new Set(service.calls.handled(epoch.id, 1, 100, options));
-    const missing = UIDS.filter((uid) => !known.has(uid));
+    const missing = outside(UIDS, service.calls.handled(epoch.id, 1, 100, options));
     service.batch(arrivals(place, service, missing.slice(0, 4)), []);
     service.batch(arrivals(place, service, missing.slice(4)), []);
     service.stop();

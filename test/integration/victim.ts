@@ -1,5 +1,6 @@
 /** A child process for tests: hands the messages up to a UID over through a real spool; tells each answer on stdout. */
 import { writeFileSync } from 'node:fs';
+import { outside } from '../../src/mailbox/ranges.ts';
 import { openSpool, type SpoolOptions } from '../../src/spool/spool.ts';
 
 const options = JSON.parse(process.argv[2] ?? '') as SpoolOptions;
@@ -9,9 +10,7 @@ const { epoch } = await spool.openEpoch(
   { account: 'support', folder: 'INBOX' },
   { uidValidity: '17', uidNext: 2 ** 32 - 1, at: 0, start: { kind: 'all' } },
 );
-const known = new Set(
-  await spool.handled(epoch.id, 1, 2 ** 32 - 1, { messageBytes: 1_000, retryUnfetchable: false }),
-);
+const known = await spool.handled(epoch.id, 1, 2 ** 32 - 1, { messageBytes: 1_000, retryUnfetchable: false });
 
 async function deliver(uid: number): Promise<void> {
   const message = { uid, size: 10, internalDate: 0, flags: [] };
@@ -42,7 +41,7 @@ await Promise.all(
     while (next <= last) {
       const uid = next;
       next += 1;
-      if (!known.has(uid)) await deliver(uid);
+      if (outside([uid], known).length > 0) await deliver(uid);
     }
   }),
 );

@@ -107,12 +107,13 @@ export function createLedger(): FakeLedger {
     },
     async handled(epochId, low, high, { retryUnfetchable }) {
       await guard();
-      return [...rowsOf(epochId)]
+      const uids = [...rowsOf(epochId)]
         .filter(
           ([uid, row]) => uid >= low && uid <= high && !(retryUnfetchable && row.state === 'unfetchable'),
         )
         .map(([uid]) => uid)
         .sort((a, b) => a - b);
+      return Uint32Array.from(uids.flatMap((uid) => [uid, uid]));
     },
     async advance(epochId, scannedThrough) {
       await guard();

@@ -14,6 +14,7 @@ import {
   open,
   poison,
   staged,
+  uidsIn,
 } from './rig.ts';
 
 const HOUR = 3_600_000;
@@ -197,7 +198,7 @@ test('messages are recognized by Message-ID and size, each earlier one once', ()
   // Asked again, as after a lost connection.
   expect(service.calls.matchEarlier(fresh.id, [moved(1), moved(2)]).matched).toEqual([51, 52]);
   const options = { messageBytes: 1e6, retryUnfetchable: false };
-  expect(service.calls.handled(fresh.id, 1, 99, options)).toEqual([51, 52]);
+  expect(uidsIn(service.calls.handled(fresh.id, 1, 99, options))).toEqual([51, 52]);
 });
 
 test('what Message-ID and size cannot decide, the bytes do', () => {

@@ -14,7 +14,18 @@ import { expect, test } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
 import { adoptStorage, inspectPairing } from '../../src/spool/adopt.ts';
 import { adoptPair } from '../../src/spool/pairing.ts';
-import { codeOf, hand, INBOX, makePlace, observation, open, type Place, staged, watched } from './rig.ts';
+import {
+  codeOf,
+  hand,
+  INBOX,
+  makePlace,
+  observation,
+  open,
+  type Place,
+  staged,
+  uidsIn,
+  watched,
+} from './rig.ts';
 
 const idOf = (place: Place) => readFileSync(join(place.storage, '.mailwatchd'), 'utf8');
 
@@ -237,5 +248,7 @@ test('what was staged for the storage that was replaced is fetched again', () =>
   fresh(place.storage);
   adoptStorage(place.state, place.storage);
   const next = open(place);
-  expect(next.calls.handled(epoch.id, 1, 9, { messageBytes: 1, retryUnfetchable: false })).toEqual([]);
+  expect(uidsIn(next.calls.handled(epoch.id, 1, 9, { messageBytes: 1, retryUnfetchable: false }))).toEqual(
+    [],
+  );
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
-import type { Epoch, Mailbox, MessageMetadata, StageTarget } from '../../src/model.ts';
+import type { Epoch, Mailbox, MessageMetadata, StageTarget, UidRanges } from '../../src/model.ts';
 import type { Observation } from '../../src/ports.ts';
 import type { FileSystem } from '../../src/spool/file-system.ts';
 import { diskFiles, type Files } from '../../src/spool/files.ts';
@@ -171,6 +171,15 @@ export function poison(epoch: Epoch, uid: number, change: Record<string, unknown
 /** The codes of a batch's answers, null where all went well. */
 export function hand(service: Service, ...arrivals: Arrival[]): (string | null)[] {
   return service.batch(arrivals, []).answers.map((error) => error?.code ?? null);
+}
+
+/** The UIDs of ranges, one by one. */
+export function uidsIn(ranges: UidRanges): number[] {
+  const uids: number[] = [];
+  for (let range = 0; range < ranges.length; range += 2) {
+    for (let uid = ranges[range]!; uid <= ranges[range + 1]!; uid++) uids.push(uid);
+  }
+  return uids;
 }
 
 /** Every file and empty directory below a directory, sorted, with the files' content. */

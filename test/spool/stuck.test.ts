@@ -19,6 +19,7 @@ import {
   staged,
   systemError,
   tree,
+  uidsIn,
   watched,
 } from './rig.ts';
 
@@ -39,7 +40,7 @@ const noDocument = () => fillingDisk('rename', /\.json$/);
 
 const epochOf = (service: Service, change = {}) => service.calls.openEpoch(INBOX, observation(change)).epoch;
 const handled = (service: Service) =>
-  service.calls.handled(1, 1, 9, { messageBytes: 1e6, retryUnfetchable: false });
+  uidsIn(service.calls.handled(1, 1, 9, { messageBytes: 1e6, retryUnfetchable: false }));
 const published = (place: Place) =>
   Object.keys(tree(place.storage))
     .filter((path) => path.startsWith('support/'))

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { outside } from '../../../src/mailbox/ranges.ts';
 import type { StorageSettings } from '../../../src/spool/storage.ts';
 import { type Document, readDocument } from '../../dovecot/documents.ts';
 import { createWorkplace, PROGRAM } from '../../dovecot/workplace.ts';
@@ -139,8 +140,8 @@ export async function openSettler(directory: string): Promise<Settler> {
     directoryMode: DIRECTORY_MODE,
   };
 
-  /** The UIDs that are not fetched any more. */
-  function handled({ setting, messages }: Aftermath): Set<number> {
+  /** The UIDs that would be fetched again. */
+  function wanted({ setting, messages }: Aftermath): Set<number> {
     const service = openService({ stateDirectory: join(directory, 'state'), storage: settings }, parts);
     try {
       const uidNext = messages.length + 1;
@@ -152,11 +153,10 @@ export async function openSettler(directory: string): Promise<Settler> {
       };
       const { epoch } = service.calls.openEpoch({ account: ACCOUNT, folder: 'INBOX' }, observation);
       const { messageBytes } = setting;
-      const uids = service.calls.handled(epoch.id, 1, uidNext, { messageBytes, retryUnfetchable: true });
-      const unwanted = messages
-        .map(({ uid }) => uid)
-        .filter((uid) => epoch.start.kind === 'new' && uid < epoch.firstUidNext);
-      return new Set([...uids, ...unwanted]);
+      const handled = service.calls.handled(epoch.id, 1, uidNext, { messageBytes, retryUnfetchable: true });
+      const uids = messages.map(({ uid }) => uid).sort((a, b) => a - b);
+      const unhandled = outside(uids, handled);
+      return new Set(unhandled.filter((uid) => epoch.start.kind !== 'new' || uid >= epoch.firstUidNext));
     } finally {
       service.stop();
     }
@@ -170,9 +170,9 @@ export async function openSettler(directory: string): Promise<Settler> {
       const findings: Finding[] = [];
       // What a consumer finds before anything is settled.
       readStorage(storage, aftermath, findings);
-      let known: Set<number>;
+      let unhandled: Set<number>;
       try {
-        known = handled(aftermath);
+        unhandled = wanted(aftermath);
       } catch (error) {
         return [...findings, { kind: 'crash', what: String(error) }];
       }
@@ -182,7 +182,7 @@ export async function openSettler(directory: string): Promise<Settler> {
         const path = pathOf(sent);
         const taken = aftermath.taken.get(path);
         const there = documents.has(path) || taken !== undefined || inQuarantine(storage, sent);
-        const fetched = !known.has(sent.uid) && !aftermath.expunged.has(sent.uid);
+        const fetched = unhandled.has(sent.uid) && !aftermath.expunged.has(sent.uid);
         if (!there && !fetched && aftermath.owed.has(sent.uid))
           findings.push({ kind: 'lost', what: `${path} is nowhere, and will not be fetched` });
         if (!fetched) continue;
