@@ -108,7 +108,7 @@ export async function readCalls(file: string, root: string): Promise<Call[]> {
       unfinished.set(thread, { begin: at, text: rest.slice(0, cut.index) });
       continue;
     }
-    const resumed = /^<\.\.\. \w+ resumed>/.exec(rest);
+    const resumed = /^<\.\.\. (?:\w+|\?\?\?) resumed>/.exec(rest);
     const begun = resumed === null ? undefined : unfinished.get(thread);
     const text = resumed === null ? rest : `${begun?.text ?? ''}${rest.slice(resumed[0].length)}`;
     const call = callOf(text, root);
