@@ -134,7 +134,7 @@ function conversation(tell: (name: string) => void): (from: 'client' | 'server',
 }
 
 /** Resolves with the next document, as the kernel tells a consumer that watches the directory. */
-function documentIn(watcher: FSWatcher): Promise<void> {
+export function documentIn(watcher: FSWatcher): Promise<void> {
   return new Promise((resolve) => {
     const look = (_event: string, name: string | null) => {
       if (!name?.endsWith('.json')) return;

@@ -4,12 +4,13 @@ import { backfill } from './backfill/backfill.ts';
 import { SETS } from './backfill/mail.ts';
 import type { Bench, Result } from './bench.ts';
 import { big } from './big.ts';
+import { growth } from './growth/growth.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { draw } from './plot.ts';
 
-const BENCHES: readonly Bench[] = [backfill, latency, idle, big];
+const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth];
 
 const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 
