@@ -64,6 +64,8 @@ export interface Dovecot extends AsyncDisposable {
   /** What the server has: the ground truth. */
   messages(user: string, folder: string): Promise<ServerMessage[]>;
   status(user: string, folder: string): Promise<{ messages: number; uidNext: number; uidValidity: number }>;
+  /** The next message of the folder gets this UID at least. */
+  raiseUidNext(user: string, folder: string, uidNext: number): Promise<void>;
   /** Gives the folder another UIDVALIDITY; its messages keep their UIDs. Returns the new one. */
   changeUidValidity(user: string, folder: string): Promise<number>;
   /**
@@ -237,6 +239,9 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
           uidValidity: number('UIDVALIDITY'),
         };
       }),
+    async raiseUidNext(user, folder, uidNext) {
+      await doveadm('mailbox', 'update', '-u', user, '--min-next-uid', String(uidNext), folder);
+    },
     async changeUidValidity(user, folder) {
       const { uidValidity } = await server.status(user, folder);
       const next = uidValidity + 1;

@@ -75,6 +75,9 @@ async function lived(stage: Stage, parameters: string[], expected = [0]): Promis
 const large = (name: string, bytes = 5_000, parts = {}): Buffer =>
   Buffer.concat([letter(name, parts), Buffer.from('x\r\n'.repeat(bytes / 3))]);
 
+/** A UID behind the block that holds the first ones. */
+const FAR = 5_000;
+
 /** More that match nothing than a mailbox takes without asking. */
 const UNCLEAR = 101;
 
@@ -210,6 +213,23 @@ export const SCENARIOS: Scenario[] = [
       for (const name of ['third', 'third', 'fifth']) await stage.send(letter(name));
       // So many that the last ones are synced with their batch.
       for (let number = 6; number <= 12; number++) await stage.send(letter(`letter-${number}`));
+    },
+  },
+  {
+    ...{ name: 'packing', actors: ['spool'], command: once },
+    async before(stage) {
+      await sendTwo(stage);
+      await stage.server.raiseUidNext(USER, stage.folder, FAR);
+      await stage.send(letter('far'));
+      await lived(stage, ['once']);
+    },
+    async check(stage, reference) {
+      using ledger = new DatabaseSync(join(stage.place.state, 'ledger.db'), { readOnly: true });
+      const blocks = ledger.prepare('SELECT count FROM block').all();
+      const packed = blocks.length === 1 && blocks[0]!.count === 2;
+      const what = `packed: ${JSON.stringify(blocks)}, not the first two`;
+      const faults = await endFaults(stage, { reference });
+      return packed ? faults : [...faults, { kind: 'other', what }];
     },
   },
   settling('settling what was only recorded', 'rename:signal=SIGKILL:when=1'),
