@@ -41,6 +41,6 @@ async function fetchNew(session: Session, listed: number[]): Promise<number> {
  */
 function advance(session: Session, through: number): void {
   if (through <= session.scannedThrough) return;
-  session.flight.launch(holding(session.ledger.advance(session.epoch.id, through)));
+  session.flight.launch(holding(session.ledger.advance(session.epoch.id, through)), 0);
   session.scannedThrough = through;
 }

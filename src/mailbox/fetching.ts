@@ -86,8 +86,9 @@ async function fetchSmall(
   uids: readonly number[],
 ): Promise<{ left: MessageMetadata[]; highest: number }> {
   const { connection, flight, memory } = session;
-  await flight.room(uids.length, MAX_IN_FLIGHT);
-  const release = await reserve(session, uids.length * START_BYTES);
+  const bytes = uids.length * START_BYTES;
+  await flight.room({ count: uids.length, bytes }, MAX_IN_FLIGHT);
+  const release = await reserve(session, bytes);
   const missing = new Set(uids);
   const landed: Promise<void>[] = [];
   const left: MessageMetadata[] = [];
@@ -102,7 +103,7 @@ async function fetchSmall(
       }
       memory.progress = true;
       const handedIn = handIn(session, message, start);
-      flight.launch(handedIn);
+      flight.launch(handedIn, start.length);
       landed.push(handedIn);
     });
   } catch (error) {
@@ -253,17 +254,19 @@ async function giveUp(session: Session, message: MessageMetadata): Promise<void>
 /** Fetches one range; returns the messages that did not come although the server still has them. */
 async function fetchRange(session: Session, range: MessageMetadata[]): Promise<MessageMetadata[]> {
   const { flight, memory, tally } = session;
-  await flight.room(range.length, memory.cautious ? 1 : MAX_IN_FLIGHT);
   const first = range[0] as MessageMetadata;
   const tooLarge = first.size > session.limits.messageBytes;
+  const byFile = !tooLarge && first.size > LARGE_MESSAGE_BYTES;
   const bytes = tooLarge ? 0 : range.reduce((sum, { size }) => sum + size, 0);
-  const release = await reserve(session, bytes, { byFile: !tooLarge && first.size > LARGE_MESSAGE_BYTES });
+  const inMemory = byFile ? 0 : bytes;
+  await flight.room({ count: range.length, bytes: inMemory }, memory.cautious ? 1 : MAX_IN_FLIGHT);
+  const release = await reserve(session, bytes, { byFile });
   const landed: Promise<void>[] = [];
   let left: MessageMetadata[];
   try {
-    left = await take(session, range, (message) => {
+    left = await take(session, range, (message, held) => {
       memory.progress = true;
-      flight.launch(message);
+      flight.launch(message, held);
       landed.push(message);
     });
   } finally {
@@ -287,12 +290,11 @@ async function fetchRange(session: Session, range: MessageMetadata[]): Promise<M
   return left.filter(({ uid }) => present.has(uid));
 }
 
+/** Takes up a message that is being handed in, and holds so many bytes of memory. */
+type Launch = (message: Promise<void>, bytes: number) => void;
+
 /** Gets a range from the server in the way its size asks for; returns what did not come. */
-async function take(
-  session: Session,
-  range: MessageMetadata[],
-  launch: (message: Promise<void>) => void,
-): Promise<MessageMetadata[]> {
+async function take(session: Session, range: MessageMetadata[], launch: Launch): Promise<MessageMetadata[]> {
   const first = range[0] as MessageMetadata;
   try {
     if (first.size > session.limits.messageBytes)
@@ -312,7 +314,7 @@ async function take(
 async function takeSmall(
   session: Session,
   range: MessageMetadata[],
-  launch: (message: Promise<void>) => void,
+  launch: Launch,
 ): Promise<MessageMetadata[]> {
   const left = new Map(range.map((message) => [message.uid, message]));
   const bytes = range.reduce((sum, { size }) => sum + size, 0);
@@ -321,7 +323,7 @@ async function takeSmall(
     await session.connection.fetchSources([...left.keys()], most, (uid, source) => {
       const message = left.get(uid) as MessageMetadata;
       left.delete(uid);
-      launch(handIn(session, message, source));
+      launch(handIn(session, message, source), source.length);
     });
   } catch (error) {
     if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) throw error;
@@ -351,11 +353,7 @@ async function handIn(
   tally.stored(true);
 }
 
-async function takeLarge(
-  session: Session,
-  message: MessageMetadata,
-  launch: (message: Promise<void>) => void,
-): Promise<boolean> {
+async function takeLarge(session: Session, message: MessageMetadata, launch: Launch): Promise<boolean> {
   const path = session.intake.downloadPath(session.epoch, message.uid);
   const result = await download(session, message, path);
   if (result === 'missing') return false;
@@ -363,7 +361,10 @@ async function takeLarge(
     const size = Math.max(message.size, session.limits.messageBytes + 1);
     return quarantineTooLarge(session, { ...message, size });
   }
-  launch(handIn(session, message, { file: path }).finally(() => discard(session, path)));
+  launch(
+    handIn(session, message, { file: path }).finally(() => discard(session, path)),
+    0,
+  );
   return true;
 }
 

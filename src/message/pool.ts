@@ -45,7 +45,7 @@ const ATTEMPTS = 3;
  * What a process is given ahead: it takes small messages faster than we may come to give it more. Nothing waits
  * behind a large one, which may come from a file and take seconds.
  */
-const PIPELINE = { messages: 16, bytes: 1024 * 1024 };
+const PIPELINE = { messages: 16, bytes: 256 * 1024 };
 
 /** A process beyond the warm one ends after so long without work, milliseconds. */
 const IDLE = 30_000;

@@ -105,10 +105,10 @@ test('in flight: room waits, a failure comes out once nothing is in flight', asy
   const flight = createFlight();
   const first = Promise.withResolvers<void>();
   const second = Promise.withResolvers<void>();
-  flight.launch(first.promise);
-  flight.launch(second.promise);
+  flight.launch(first.promise, 10);
+  flight.launch(second.promise, 10);
   let room = false;
-  const waiting = flight.room(1, 2).then(() => {
+  const waiting = flight.room({ count: 1, bytes: 1 }, 2).then(() => {
     room = true;
   });
   await new Promise((resolve) => setImmediate(resolve));
@@ -118,7 +118,24 @@ test('in flight: room waits, a failure comes out once nothing is in flight', asy
   second.reject(new Error('disk'));
   await expect(flight.land()).rejects.toThrow('disk');
   await flight.land();
-  await flight.room(256, 1);
+  await flight.room({ count: 256, bytes: 1e9 }, 1);
+});
+
+test('in flight: so many bytes at most, but one message however large', async () => {
+  const flight = createFlight();
+  const MIB = 1024 * 1024;
+  const first = Promise.withResolvers<void>();
+  await flight.room({ count: 1, bytes: 100 * MIB }, 256);
+  flight.launch(first.promise, 8 * MIB);
+  await flight.room({ count: 1, bytes: 4 * MIB }, 256);
+  let room = false;
+  const waiting = flight.room({ count: 1, bytes: 4 * MIB + 1 }, 256).then(() => {
+    room = true;
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(room).toBe(false);
+  first.resolve();
+  await waiting;
 });
 
 const epoch = (changes: Partial<Epoch>): Epoch => ({
