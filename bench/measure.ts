@@ -1,4 +1,5 @@
 /** What a run takes: time, CPU, memory, of the program and of the mail server beside it. */
+import { execFileSync } from 'node:child_process';
 import { descendantsOf, familyOf } from '../test/servers/processes.ts';
 import { until } from '../test/servers/until.ts';
 
@@ -21,6 +22,8 @@ export interface Launched<T> {
 /** The program must be a child of this process, which must have no other that ends meanwhile; so must Dovecot's master. */
 export async function measure<T>(launch: () => Launched<T>): Promise<Measured & { outcome: T }> {
   const server = await quietServer();
+  // What others wrote and did not sync.
+  execFileSync('sync');
   const before = { reaped: reaped(), server: server() };
   const begun = performance.now();
   const outcome = await launch().finished;
