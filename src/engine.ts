@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type { Config } from './config/types.ts';
 import { createIntake, type IngestOptions } from './ingest.ts';
 import type { Log } from './logging.ts';
-import { trimMemory } from './memory.ts';
+import { giveMemoryBack } from './memory.ts';
 import { type ParserPool, startParsers } from './message/pool.ts';
 import type { Intake } from './ports.ts';
 import { openSpool, type Spool } from './spool/spool.ts';
@@ -44,7 +44,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       onError: (error) => log.warn('heartbeat_failed', { directory, error }),
     });
     releases.defer(() => heartbeat.stop());
-    releases.defer(trimMemory(clock));
+    releases.defer(giveMemoryBack(clock));
     const spool = await openSpool({ stateDirectory: directory, storage: config.storage });
     releases.defer(() => spool.stop());
     const parsers = startParsers({
