@@ -2,20 +2,20 @@
 import { MailwatchdError } from '../errors.ts';
 import type { MessageMetadata } from '../model.ts';
 import { Stopped } from './connection.ts';
+import { describe, stillThere } from './describing.ts';
 import { compareWithEarlier } from './epoch.ts';
-import { discard, download, fetchHeader, headerOf } from './large.ts';
+import { ATTEMPTS_ALONE, countFailure, giveUp, narrow } from './failures.ts';
+import { handIn, quarantineTooLarge } from './handin.ts';
+import { discard, download, fetchHeader } from './large.ts';
 import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength, START_BYTES, STARTS } from './ranges.ts';
 import { Held, holding, type Lane, messageError, reserve, type Session } from './session.ts';
+import { fetchSmall, isMostly } from './small.ts';
 
 /** Messages whose sizes are asked for at once: two full ranges, so that memory holds few of them. */
 const SLICE = 2 * MAX_IN_FLIGHT;
-/** A message that fails so often alone is left aside, so that the rest goes on. */
-const ATTEMPTS_ALONE = 3;
 /** Runs of the daemon that died with a message alone in work before it is no longer fetched whole, or at all. */
 const DEATHS_UNTIL_HEADER_ONLY = 3;
 const DEATHS_UNTIL_UNTOUCHED = 4;
-/** Of messages that are asked for without their sizes, this part must come whole for that to be cheaper. */
-const MOSTLY = 0.75;
 /** How much a range may exceed the sizes that were told: line ends that a server counts once, and framing. */
 const SIZE_TOLERANCE = { factor: 1.1, bytes: 1024 * 1024 };
 
@@ -78,105 +78,6 @@ function mayFetchUnseen({ memory, epoch }: Session, { lane, since = 0 }: FetchOp
   );
 }
 
-const isMostly = (part: number, all: number): boolean => part >= all * MOSTLY;
-
-/** Hands in those of the messages that are small; returns the others, and the highest UID that was not gone. */
-async function fetchSmall(
-  session: Session,
-  uids: readonly number[],
-): Promise<{ left: MessageMetadata[]; highest: number }> {
-  const { connection, flight, memory } = session;
-  const bytes = uids.length * START_BYTES;
-  await flight.room({ count: uids.length, bytes }, MAX_IN_FLIGHT);
-  const release = await reserve(session, bytes);
-  const missing = new Set(uids);
-  const landed: Promise<void>[] = [];
-  const left: MessageMetadata[] = [];
-  let highest = 0;
-  try {
-    await connection.fetchStarts(uids, START_BYTES, (message, start) => {
-      missing.delete(message.uid);
-      highest = Math.max(highest, message.uid);
-      if (!isWhole(message, start)) {
-        left.push(message);
-        return;
-      }
-      memory.progress = true;
-      const handedIn = handIn(session, message, start);
-      flight.launch(handedIn, start.length);
-      landed.push(handedIn);
-    });
-  } catch (error) {
-    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
-      if (!(error instanceof Stopped))
-        await narrow(
-          session,
-          [...missing].map((uid) => unknown(session, uid)),
-        );
-      throw error;
-    }
-  } finally {
-    void Promise.allSettled(landed).then(release);
-  }
-  memory.mostlySmall = isMostly(landed.length, uids.length);
-  const others = await describe(session, [...missing]);
-  const all = [...left, ...others].toSorted((one, other) => one.uid - other.uid);
-  return { left: all, highest: Math.max(highest, others.at(-1)?.uid ?? 0) };
-}
-
-/**
- * What is shorter than it was asked for ends there, unless the server cuts short or its size is wrong: then
- * it is asked for in the usual way. What is longer comes from a server without partial FETCH.
- */
-const isWhole = ({ size }: MessageMetadata, start: Buffer): boolean =>
-  start.length > START_BYTES || (start.length < START_BYTES && start.length >= size);
-
-/** Metadata of each message, in order; those gone meanwhile are dropped. What a server leaves out is asked for alone. */
-async function describe(session: Session, uids: readonly number[]): Promise<MessageMetadata[]> {
-  const { tally } = session;
-  const rows = await askMetadata(session, uids);
-  const missing = uids.filter((uid) => !rows.has(uid));
-  const present = await stillThere(session, missing);
-  for (const uid of missing) {
-    if (!present.has(uid)) {
-      tally.dropped();
-      continue;
-    }
-    for (let attempt = 1; attempt <= ATTEMPTS_ALONE && !rows.has(uid); attempt++) {
-      for (const row of (await askMetadata(session, [uid])).values()) rows.set(uid, row);
-    }
-    if (!rows.has(uid)) await giveUp(session, unknown(session, uid));
-  }
-  return uids.flatMap((uid) => rows.get(uid) ?? []);
-}
-
-async function askMetadata(session: Session, uids: readonly number[]): Promise<Map<number, MessageMetadata>> {
-  try {
-    return await session.connection.metadata(uids, { messageId: session.epoch.changedAt !== null });
-  } catch (error) {
-    if (error instanceof Stopped) throw error;
-    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
-      await narrow(
-        session,
-        uids.map((uid) => unknown(session, uid)),
-      );
-      throw error;
-    }
-    if (uids.length === 1) return new Map();
-    const rows = new Map<number, MessageMetadata>();
-    for (const half of halves(uids)) for (const row of await askMetadata(session, half)) rows.set(...row);
-    return rows;
-  }
-}
-
-/** A message of which the server tells nothing. */
-const unknown = ({ clock }: Session, uid: number): MessageMetadata => ({
-  uid,
-  size: 0,
-  internalDate: clock.now(),
-  flags: [],
-});
-
 function withoutTooOld(session: Session, messages: MessageMetadata[], since = 0): MessageMetadata[] {
   return messages.filter(({ uid, internalDate }) => {
     if (internalDate >= since) return true;
@@ -233,22 +134,6 @@ async function failedAlone(
 ): Promise<void> {
   if (countFailure(session, message.uid) < ATTEMPTS_ALONE) again.push(left);
   else await giveUp(session, message);
-}
-
-function countFailure({ memory }: Session, uid: number): number {
-  const failures = (memory.failures.get(uid) ?? 0) + 1;
-  memory.failures.set(uid, failures);
-  return failures;
-}
-
-/** Leaves a message aside until a later reconciliation, which tries it once. */
-async function giveUp(session: Session, message: MessageMetadata): Promise<void> {
-  const { memory, clock, ledger, epoch, log } = session;
-  const error = messageError(session, message.uid, 'MESSAGE_UNFETCHABLE');
-  memory.failures.set(message.uid, ATTEMPTS_ALONE - 1);
-  memory.unfetchable.set(message.uid, clock.monotonic());
-  log.warn('unfetchable', { uid: message.uid, size: message.size });
-  await holding(ledger.recordUnfetchable(epoch.id, message, error));
 }
 
 /** Fetches one range; returns the messages that did not come although the server still has them. */
@@ -331,28 +216,6 @@ async function takeSmall(
   return [...left.values()];
 }
 
-/** Hands a message in; resolves when it is published or quarantined. */
-async function handIn(
-  session: Session,
-  message: MessageMetadata,
-  source: Buffer | { file: string },
-): Promise<void> {
-  const { intake, epoch, tally, limits, memory } = session;
-  if (Buffer.isBuffer(source) && source.length > limits.messageBytes) {
-    await refuse(session, { ...message, size: source.length }, headerOf(source));
-    return;
-  }
-  try {
-    await holding(intake.accept({ ...message, epoch, source }));
-  } catch (error) {
-    if (!(error instanceof Held && error.error.code === 'FILE_EXISTS')) throw error;
-    // This one's place is taken, the others' are not: it waits for a reconciliation, they do not.
-    memory.obstructed.set(message.uid, error.error);
-    return;
-  }
-  tally.stored(true);
-}
-
 async function takeLarge(session: Session, message: MessageMetadata, launch: Launch): Promise<boolean> {
   const path = session.intake.downloadPath(session.epoch, message.uid);
   const result = await download(session, message, path);
@@ -366,35 +229,6 @@ async function takeLarge(session: Session, message: MessageMetadata, launch: Lau
     0,
   );
   return true;
-}
-
-/** False where the server does not even give the header. */
-async function quarantineTooLarge(session: Session, message: MessageMetadata): Promise<boolean> {
-  const header = await fetchHeader(session, message.uid);
-  if (header === null) return false;
-  await refuse(session, message, header);
-  return true;
-}
-
-async function refuse(session: Session, message: MessageMetadata, header: Buffer): Promise<void> {
-  const { messageBytes } = session.limits;
-  const detail = `${message.size} bytes, limits.messageBytes is ${messageBytes}`;
-  const error = messageError(session, message.uid, 'MESSAGE_TOO_LARGE', detail);
-  await holding(session.intake.quarantineUnread(session.epoch, message, header, error));
-  session.tally.stored(false);
-}
-
-/** A FETCH ended its connection: the next one asks for less, and a message that did so alone three times is left aside. */
-async function narrow(session: Session, range: MessageMetadata[]): Promise<void> {
-  const { memory } = session;
-  if (range.length > 1) {
-    memory.progress = true;
-    memory.rangeLimit = Math.max(1, Math.floor(range.length / 2));
-    return;
-  }
-  const message = range[0] as MessageMetadata;
-  if (countFailure(session, message.uid) < ATTEMPTS_ALONE) return;
-  await giveUp(session, message);
 }
 
 /**
@@ -431,9 +265,4 @@ async function fetchAlone(session: Session, message: MessageMetadata): Promise<v
   } finally {
     release();
   }
-}
-
-/** Which of these UIDs the server still has. */
-async function stillThere(session: Session, uids: readonly number[]): Promise<Set<number>> {
-  return uids.length === 0 ? new Set() : new Set(await session.connection.existing(uids));
 }

@@ -51,6 +51,24 @@ test('a FETCH that ends the connection stops one message, not those around it', 
   expect(server.connections()).toBe(connections + 1);
 });
 
+test('a connection that ends when all has come, but before it was confirmed, costs no message', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  for (const name of ['one', 'two', 'three']) server.deliver('INBOX', mail(name));
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    server.script = undefined;
+    const folder = command.session.folder!;
+    for (const message of asked(command)) command.session.send(row(folder, message, command.rest));
+    command.session.end();
+    return true;
+  };
+  await harness.watch();
+  expect(await harness.survive()).toBe(1);
+  expect(intake.published).toHaveLength(3);
+  expect(harness.logged.filter((line) => /INTERNAL|unfetchable/.test(line))).toEqual([]);
+});
+
 test('a FETCH that the server refuses is asked for in halves, on the same connection', async () => {
   await using harness = await createHarness();
   const { server, intake, ledger } = harness;

@@ -1,0 +1,66 @@
+/** Small messages, which come with their metadata by one FETCH that asks for the beginning of each. */
+import { MailwatchdError } from '../errors.ts';
+import type { MessageMetadata } from '../model.ts';
+import { Stopped } from './connection.ts';
+import { describe, unknown } from './describing.ts';
+import { narrow } from './failures.ts';
+import { handIn } from './handin.ts';
+import { MAX_IN_FLIGHT, START_BYTES } from './ranges.ts';
+import { reserve, type Session } from './session.ts';
+
+/** Of messages that are asked for without their sizes, this part must come whole for that to be cheaper. */
+const MOSTLY = 0.75;
+
+/** Whether so many of all are most of them. */
+export const isMostly = (part: number, all: number): boolean => part >= all * MOSTLY;
+
+/** Hands in those of the messages that are small; returns the others, and the highest UID that was not gone. */
+export async function fetchSmall(
+  session: Session,
+  uids: readonly number[],
+): Promise<{ left: MessageMetadata[]; highest: number }> {
+  const { connection, flight, memory } = session;
+  const bytes = uids.length * START_BYTES;
+  await flight.room({ count: uids.length, bytes }, MAX_IN_FLIGHT);
+  const release = await reserve(session, bytes);
+  const missing = new Set(uids);
+  const landed: Promise<void>[] = [];
+  const left: MessageMetadata[] = [];
+  let highest = 0;
+  try {
+    await connection.fetchStarts(uids, START_BYTES, (message, start) => {
+      missing.delete(message.uid);
+      highest = Math.max(highest, message.uid);
+      if (!isWhole(message, start)) {
+        left.push(message);
+        return;
+      }
+      memory.progress = true;
+      const handedIn = handIn(session, message, start);
+      flight.launch(handedIn, start.length);
+      landed.push(handedIn);
+    });
+  } catch (error) {
+    if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
+      if (!(error instanceof Stopped))
+        await narrow(
+          session,
+          [...missing].map((uid) => unknown(session, uid)),
+        );
+      throw error;
+    }
+  } finally {
+    void Promise.allSettled(landed).then(release);
+  }
+  memory.mostlySmall = isMostly(landed.length, uids.length);
+  const others = await describe(session, [...missing]);
+  const all = [...left, ...others].toSorted((one, other) => one.uid - other.uid);
+  return { left: all, highest: Math.max(highest, others.at(-1)?.uid ?? 0) };
+}
+
+/**
+ * What is shorter than it was asked for ends there, unless the server cuts short or its size is wrong: then
+ * it is asked for in the usual way. What is longer comes from a server without partial FETCH.
+ */
+const isWhole = ({ size }: MessageMetadata, start: Buffer): boolean =>
+  start.length > START_BYTES || (start.length < START_BYTES && start.length >= size);
