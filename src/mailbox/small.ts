@@ -59,8 +59,8 @@ export async function fetchSmall(
 }
 
 /**
- * What is shorter than it was asked for ends there, unless the server cuts short or its size is wrong: then
- * it is asked for in the usual way. What is longer comes from a server without partial FETCH.
+ * All of its size came, and it ends before or, where a server knows no partial FETCH, behind what was asked for. What
+ * is cut short, or has a wrong size or none, is asked for in the usual way.
  */
 const isWhole = ({ size }: MessageMetadata, start: Buffer): boolean =>
-  start.length > START_BYTES || (start.length < START_BYTES && start.length >= size);
+  start.length !== START_BYTES && start.length >= size;

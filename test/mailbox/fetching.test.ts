@@ -69,6 +69,23 @@ test('a connection that ends when all has come, but before it was confirmed, cos
   expect(harness.logged.filter((line) => /INTERNAL|unfetchable/.test(line))).toEqual([]);
 });
 
+test('a beginning that is longer than it was asked for is no message unless its size says so', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const sent = mail('one');
+  server.deliver('INBOX', sent);
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    server.script = undefined;
+    command.session.send(`* 1 FETCH (UID 1 BODY[]<0> {40000}\r\n${'x'.repeat(40_000)})`);
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ source }) => source)).toEqual([sent]);
+});
+
 test('a FETCH that the server refuses is asked for in halves, on the same connection', async () => {
   await using harness = await createHarness();
   const { server, intake, ledger } = harness;

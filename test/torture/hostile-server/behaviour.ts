@@ -70,7 +70,9 @@ export const refuses = (name: string | RegExp, words: string) =>
 
 export const SIZES = /^UID FETCH .*RFC822\.SIZE/;
 export const BODIES = /^UID FETCH .*BODY\.PEEK\[\]/;
-export const PARTS = /^UID FETCH .*BODY\.PEEK\[\]</;
+/** The beginnings of messages whose sizes are not known yet. */
+export const STARTS = /^UID FETCH .*RFC822\.SIZE.*BODY\.PEEK\[\]<0\./;
+export const PARTS = /^UID FETCH \d+ \(UID BODY\.PEEK\[\]</;
 
 /** Changes the lines of ordinary answers to commands of this name, the tagged one included. */
 export const rewritten = (name: string | RegExp, change: (line: string) => string | string[] | null) =>

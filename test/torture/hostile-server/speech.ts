@@ -11,6 +11,7 @@ import {
   refuses,
   rewritten,
   SIZES,
+  STARTS,
 } from './behaviour.ts';
 
 const selected = (session: ScriptedSession): boolean => session.folder !== null;
@@ -214,6 +215,14 @@ const floods: Behaviour[] = [
     spoil: instead(PARTS, ({ session }) => {
       const part = Buffer.from(`* 4 FETCH (UID 4 BODY[]<0> {${LINE.length}}\r\n${LINE})\r\n`);
       session.pour(() => part);
+    }),
+  },
+  {
+    name: 'never-ending beginnings of bodies',
+    says: ['SERVER_PROTOCOL', 'OPERATION_TIMED_OUT'],
+    spoil: instead(STARTS, ({ session }) => {
+      const start = Buffer.from(`* 4 FETCH (UID 4 BODY[]<0> {${LINE.length}}\r\n${LINE})\r\n`);
+      session.pour(() => start);
     }),
   },
 ];
@@ -468,7 +477,7 @@ const rows: Behaviour[] = [
   {
     name: 'bodies that are NIL',
     says: ['MESSAGE_UNFETCHABLE', 'FETCH_INCOMPLETE'],
-    spoil: rewritten(BODIES, (line) => line.replace(/(BODY\[\]) \{\d+\}.*$/s, '$1 NIL)')),
+    spoil: rewritten(BODIES, (line) => line.replace(/(BODY\[\](?:<0>)?) \{\d+\}.*$/s, '$1 NIL)')),
   },
   {
     name: 'every other message left out',
