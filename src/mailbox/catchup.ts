@@ -16,13 +16,13 @@ export async function catchUp(session: Session): Promise<void> {
     const bounds = { low: session.scannedThrough + 1, high: top - 1, exists: selected.exists };
     for await (const window of searchWindows(connection, bounds)) {
       await fetchNew(session, window.uids);
-      advance(session, window.high);
+      await advance(session, window.high);
     }
   }
   const low = session.scannedThrough + 1;
   const uids = await connection.search(low, null);
   // A UID that was listed but is not there must not hide what comes below it.
-  advance(session, await fetchNew(session, uids));
+  await advance(session, await fetchNew(session, uids));
 }
 
 /** The highest of the UIDs that the server has shown something of; 0 where all are known already. */
@@ -35,12 +35,9 @@ async function fetchNew(session: Session, listed: number[]): Promise<number> {
   return fetchMessages(session, fresh, { lane: 'arrivals' });
 }
 
-/**
- * Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. Nothing
- * waits for its commit, since a crash before it only asks for what the ledger knows; that it failed is told in time.
- */
-function advance(session: Session, through: number): void {
+/** Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. */
+async function advance(session: Session, through: number): Promise<void> {
   if (through <= session.scannedThrough) return;
-  session.flight.launch(holding(session.ledger.advance(session.epoch.id, through)), 0);
+  await holding(session.ledger.advance(session.epoch.id, through));
   session.scannedThrough = through;
 }
