@@ -70,6 +70,7 @@ export async function fetchMessages(
 function mayFetchUnseen({ memory, epoch }: Session, { lane, since = 0 }: FetchOptions): boolean {
   return (
     memory.mostlySmall &&
+    !memory.ignoresPartial &&
     memory.rangeLimit === MAX_IN_FLIGHT &&
     memory.suspects[lane] === 0 &&
     !memory.cautious &&

@@ -135,18 +135,19 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   client.on('expunge', onNews);
 
   /**
-   * Runs one operation, which asks for so many bytes of bodies, or for more responses than others. It ends
+   * Runs one operation, which asks for so many bytes of bodies (`beyond`: more that is borne, but not given
+   * time for), or for more responses than others. It ends
    * with the connection, with the stop signal, after `operationMs` without a byte from the server, or when it
    * takes too long all the same.
    */
   async function operation<Result>(
     name: string,
     work: () => Promise<Result>,
-    { bodies = 0, responses = MAX_RESPONSES } = {},
+    { bodies = 0, beyond = 0, responses = MAX_RESPONSES } = {},
   ): Promise<Result> {
     if (signal.aborted) throw new Stopped();
     if (closed) throw failure ?? fault({ code: 'NoConnection', message: 'the connection ended' }, context());
-    metered.allow(responses, MAX_RESPONSE_BYTES + bodies);
+    metered.allow(responses, MAX_RESPONSE_BYTES + bodies + beyond);
     const started = clock.monotonic();
     const mostMs = DEADLINES_IN_ALL * operationMs + (bodies / SLOWEST_BYTES_PER_SECOND) * 1000;
     let cancel: () => void = () => undefined;
@@ -321,11 +322,16 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       const query = { ...METADATA, source: { maxLength: length } };
       const take = async () => {
         for await (const row of client.fetch(sequenceSet(uids), query, { uid: true })) {
-          if (closed || !Buffer.isBuffer(row.source) || !wanted.delete(row.uid)) continue;
+          // A server may tell of one message in several rows (RFC 9051 §7.5.2): that with the body alone has no date.
+          const isComplete =
+            row.size !== undefined && row.internalDate !== undefined && row.flags !== undefined;
+          if (closed || !Buffer.isBuffer(row.source) || !isComplete) continue;
+          if ((originOf(row) ?? 0) !== 0 || !wanted.delete(row.uid)) continue;
           onMessage(metadataOf(row, false, clock.now()), row.source);
         }
       };
-      await operation('FETCH', take, { bodies: uids.length * length + maxLiteralBytes });
+      // A server that knows no partial FETCH sends whole messages.
+      await operation('FETCH', take, { bodies: uids.length * length, beyond: maxLiteralBytes });
       if (failure) throw failure;
     },
 
@@ -334,7 +340,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       let bytes = 0;
       const take = async () => {
         for await (const row of client.fetch(sequenceSet(uids), { uid: true, source: true }, { uid: true })) {
-          if (closed || !Buffer.isBuffer(row.source) || !wanted.delete(row.uid)) continue;
+          // A part that belongs to a request before this one is no message.
+          if (closed || !Buffer.isBuffer(row.source) || originOf(row) !== undefined) continue;
+          if (!wanted.delete(row.uid)) continue;
           bytes += row.source.length;
           onMessage(row.uid, row.source);
           if (bytes > maxBytes) {
@@ -354,15 +362,14 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 
     fetchPart(uid, start, length) {
       const ask = async () => {
-        const row: (FetchMessageObject & { partialOrigins?: Map<string, number> }) | false =
-          await client.fetchOne(
-            String(uid),
-            { uid: true, source: { start, maxLength: length } },
-            { uid: true },
-          );
+        const row = await client.fetchOne(
+          String(uid),
+          { uid: true, source: { start, maxLength: length } },
+          { uid: true },
+        );
         if (!row || row.uid !== uid) return null;
         // An answer that belongs to another request (Apache James sends some late).
-        const origin = row.partialOrigins?.get('');
+        const origin = originOf(row);
         if (origin !== undefined && origin !== start) return null;
         if (row.source) return row.source;
         // NIL at the start is an answer without the message, past it the message's end.
@@ -497,6 +504,11 @@ function trusting(ca: string | null): SecureContext {
   if (contexts.size >= MAX_CONTEXTS) contexts.clear();
   contexts.set(ca, context);
   return context;
+}
+
+/** Where the part of the body begins that a row holds; undefined for one that holds the whole. */
+function originOf(row: FetchMessageObject & { partialOrigins?: Map<string, number> }): number | undefined {
+  return row.partialOrigins?.get('');
 }
 
 function metadataOf(row: FetchMessageObject, messageId: boolean, now: number): MessageMetadata {

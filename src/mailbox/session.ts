@@ -18,6 +18,8 @@ export interface Memory {
   rangeLimit: number;
   /** Whether the last messages were so small that asking for their starts gave most of them whole. */
   mostlySmall: boolean;
+  /** The server answers a partial FETCH with whole messages, whose bytes nobody has reserved. */
+  ignoresPartial: boolean;
   /** How often a UID failed alone. */
   failures: Map<number, number>;
   /** When a UID was found unfetchable, monotonic ms: its next try waits for a reconciliation by time. */
@@ -44,6 +46,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     epochId,
     rangeLimit: MAX_IN_FLIGHT,
     mostlySmall: true,
+    ignoresPartial: false,
     failures: new Map(),
     unfetchable: new Map(),
     tooOld: new Set(),

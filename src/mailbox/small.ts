@@ -31,6 +31,7 @@ export async function fetchSmall(
     await connection.fetchStarts(uids, START_BYTES, (message, start) => {
       missing.delete(message.uid);
       highest = Math.max(highest, message.uid);
+      if (start.length > START_BYTES) memory.ignoresPartial = true;
       if (!isWhole(message, start)) {
         left.push(message);
         return;
@@ -41,6 +42,8 @@ export async function fetchSmall(
       landed.push(handedIn);
     });
   } catch (error) {
+    // Else, where all had come that does not come whole, each try would be the same as this one.
+    memory.mostlySmall = false;
     if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
       if (!(error instanceof Stopped))
         await narrow(
@@ -52,7 +55,7 @@ export async function fetchSmall(
   } finally {
     void Promise.allSettled(landed).then(release);
   }
-  memory.mostlySmall = isMostly(landed.length, uids.length);
+  memory.mostlySmall &&= isMostly(landed.length, uids.length);
   const others = await describe(session, [...missing]);
   const all = [...left, ...others].toSorted((one, other) => one.uid - other.uid);
   return { left: all, highest: Math.max(highest, others.at(-1)?.uid ?? 0) };

@@ -86,6 +86,101 @@ test('a beginning that is longer than it was asked for is no message unless its 
   expect(intake.published.map(({ source }) => source)).toEqual([sent]);
 });
 
+test('a beginning that comes once more, late, is not taken for the whole message', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const sent = `${mail('one')}${'x'.repeat(100_000)}`;
+  server.deliver('INBOX', sent);
+  let late: Buffer | undefined;
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    if (/<0\./.test(command.rest)) late = row(command.session.folder!, asked(command)[0]!, command.rest);
+    else if (late) command.session.send(late);
+    return false;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ source }) => source)).toEqual([sent]);
+});
+
+test('a part from the middle is not taken for the beginning', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const sent = `${mail('one')}${'x'.repeat(100_000)}`;
+  server.deliver('INBOX', sent);
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    server.script = undefined;
+    const items = command.rest.replace('<0.32768>', '<50000.40000>');
+    command.session.send(row(command.session.folder!, asked(command)[0]!, items));
+    return false;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published.map(({ source }) => source)).toEqual([sent]);
+});
+
+test('a message that is told of in two rows keeps its date', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const internalDate = new Date('2001-02-03T04:05:06Z');
+  server.deliver('INBOX', mail('one'), { internalDate });
+  server.script = (command) => {
+    if (!asksBody(command) || !/RFC822/.test(command.rest)) return false;
+    const folder = command.session.folder!;
+    for (const message of asked(command)) {
+      command.session.send(row(folder, message, 'UID FLAGS INTERNALDATE RFC822.SIZE'));
+      command.session.send(row(folder, message, command.rest.replace(/FLAGS INTERNALDATE RFC822\.SIZE/, '')));
+    }
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  expect(intake.published).toMatchObject([{ internalDate: internalDate.getTime() }]);
+});
+
+test('a connection that ends each time after the last beginning blocks nothing', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', `${mail('one')}${'x'.repeat(100_000)}`);
+  server.script = (command) => {
+    if (!asksBody(command) || !/<0\./.test(command.rest)) return false;
+    const folder = command.session.folder!;
+    for (const message of asked(command)) command.session.send(row(folder, message, command.rest));
+    command.session.end();
+    return true;
+  };
+  await harness.watch();
+  expect(await harness.survive()).toBe(1);
+  expect(intake.published).toHaveLength(1);
+});
+
+test('of a server without partial FETCH sizes are asked first', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const bodies: string[] = [];
+  server.script = (command) => {
+    if (!asksBody(command)) return false;
+    bodies.push(command.rest);
+    const folder = command.session.folder!;
+    for (const message of asked(command))
+      command.session.send(row(folder, message, command.rest.replace('<0.32768>', '')));
+    command.session.send(`${command.tag} OK done`);
+    return true;
+  };
+  await harness.watch();
+  for (const [index, name] of ['one', 'two'].entries()) {
+    await server.idle();
+    server.deliver('INBOX', `${mail(name)}${'x'.repeat(40_000)}`);
+    await harness.until(({ stored }) => stored === index + 1);
+  }
+  expect(intake.published.map(({ source }) => source.length)).toEqual(
+    [0, 1].map(() => mail('one').length + 40_000),
+  );
+  expect(bodies.map((rest) => rest.includes('<0.'))).toEqual([true, false]);
+});
+
 test('a FETCH that the server refuses is asked for in halves, on the same connection', async () => {
   await using harness = await createHarness();
   const { server, intake, ledger } = harness;
