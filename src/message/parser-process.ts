@@ -24,7 +24,15 @@ const SAMPLE = [
   '',
 ].join('\r\n');
 
-const send = (reply: Reply) => process.send?.(reply);
+/** Replies that the channel has not taken whole. */
+let unsent = 0;
+
+function send(reply: Reply): void {
+  unsent += 1;
+  process.send?.(reply, undefined, undefined, () => {
+    unsent -= 1;
+  });
+}
 
 /** From this size on, bytes, what the messages before and the channel left behind would count against this one. */
 const LARGE = 8 * 1024 * 1024;
@@ -42,6 +50,8 @@ function take(request: Request): void {
 
 /** One message a turn of the event loop, which brings in what has come meanwhile. */
 function work(): void {
+  // Parsing holds the channel up: what it has not taken would come when the next message is done, and be late for this one.
+  if (unsent > 0) return void setImmediate(work);
   const request = queue[0];
   if (request === undefined) return;
   const reply = run(request);

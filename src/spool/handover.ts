@@ -88,6 +88,11 @@ export function openHandover(
    * can be in the log), so they must outlive it; a later commit proves that it did not happen.
    */
   let orphans: StagedRow[] = [];
+  /**
+   * What was staged when a sync failed: that it did is told once, and any of it may be damaged. Null where it could
+   * not be listed yet.
+   */
+  let doubtful: Set<string> | null = new Set();
   let quarantined = 0;
 
   /** One transaction with all marks that are due. */
@@ -175,6 +180,7 @@ export function openHandover(
    */
   function prepare({ arrival, row }: Coming): void {
     const base = `${storage.runDirectory(run)}/${row.stem}`;
+    if (arrival.kind === 'document' && !arrival.item.target.writeThrough) refuseDoubtful(row.stem);
     if (arrival.kind === 'quarantine') stageQuarantine(storage, run, row.stem, arrival.item, now());
     else if (storage.files.kind(`${base}.json`) !== 'file') {
       throw new MailwatchdError('STAGED_MISSING', { where: `${base}.json` });
@@ -187,7 +193,35 @@ export function openHandover(
       arrival.kind === 'quarantine' || arrival.item.target.writeThrough;
     if (storage.fileSystem === null || batch.every(isDurable))
       storage.files.syncDirectory(storage.runDirectory(run));
-    else storage.fileSystem.sync();
+    else {
+      try {
+        storage.fileSystem.sync();
+      } catch (error) {
+        doubtful = null;
+        listDoubtful();
+        throw error;
+      }
+    }
+  }
+
+  function listDoubtful(): void {
+    try {
+      const names = storage.files.list(storage.runDirectory(run));
+      doubtful = new Set(names.map((name) => name.replace(/\.(json|eml)$/, '')));
+    } catch (error) {
+      // Whoever comes next asks again; a defect passes.
+      storageError(error, storage.runDirectory(run));
+    }
+  }
+
+  /** What a parser had staged, in whole or in part, when a sync failed is given back, too. */
+  function refuseDoubtful(stem: string): void {
+    if (doubtful === null) listDoubtful();
+    if (doubtful === null || doubtful.delete(stem))
+      throw new MailwatchdError('STORAGE_FAILED', {
+        where: `${storage.runDirectory(run)}/${stem}`,
+        detail: 'it was staged when the file system failed to sync',
+      });
   }
 
   function hand(arrivals: Arrival[], riding: () => void) {

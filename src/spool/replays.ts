@@ -202,7 +202,9 @@ function sourceMissing(where: string, state: MessageState): MailwatchdError {
 
 /** The replay failed for good; the message stays what it was, and the request tells why. */
 export function failReplay(ledger: Ledger, replay: Replay, error: PlainError): void {
-  ledger.transaction(() =>
+  ledger.transaction(() => {
+    // Answered meanwhile, it may have been packed.
+    unpackMessage(ledger, replay.epochId, replay.uid);
     ledger.run(
       `INSERT INTO replay (epoch, uid, again, requested_at, code, reason) VALUES (?, ?, 0, ?, ?, ?)
        ON CONFLICT (epoch, uid) DO UPDATE SET code = excluded.code, reason = excluded.reason, run = NULL`,
@@ -211,8 +213,8 @@ export function failReplay(ledger: Ledger, replay: Replay, error: PlainError): v
       replay.requestedAt,
       error.code,
       errorText(error),
-    ),
-  );
+    );
+  });
 }
 
 function idOf(message: Mailbox & { label: string; uid: number }): string {

@@ -206,6 +206,29 @@ test('a batch that could not be synced is given back, and nothing of it is left'
   expect(published(place)).toHaveLength(4);
 });
 
+test('what lay staged beside a batch that could not be synced is given back with it, and what came later is not', () => {
+  const place = makePlace();
+  let fails = false;
+  const watching = watched(
+    ({ name }) => {
+      if (!fails || name !== 'syncFileSystem') return;
+      // The kernel tells it once.
+      fails = false;
+      throw systemError('EIO');
+    },
+    undefined,
+    everyFileSystem,
+  );
+  const service = open(place, watching);
+  const epoch = epochOf(service);
+  const [first, beside] = [2, 3].map((uid) => staged(place, service, epoch, uid, { withBatch: true }));
+  fails = true;
+  expect(hand(service, first!)).toEqual(['STORAGE_FAILED']);
+  expect(hand(service, beside!)).toEqual(['STORAGE_FAILED']);
+  const again = [2, 3].map((uid) => staged(place, service, epoch, uid, { withBatch: true }));
+  expect(hand(service, ...again)).toEqual([null, null]);
+});
+
 test('other writes ride in the same commit, and later ones carry the marks of earlier messages', () => {
   const place = makePlace();
   const { service, epoch, steps } = traced(place);
