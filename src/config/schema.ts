@@ -254,7 +254,11 @@ export const globalSchema = withVariables({
     parseSeconds: leaf('Time for a message', integer(1, 3600), 30),
     // A parser that has done nothing yet holds 80 MB; one that retires after each message parses nothing.
     parseMemoryMb: leaf('Resident memory of a parser process', integer(192, 16_384), 512),
-    inFlightBytes: leaf('Messages in work, all together', size('64kb', '4gb'), '64mb'),
+    inFlightBytes: leaf(
+      'Messages in work, all together; as much again for those above 4 MiB',
+      size('64kb', '4gb'),
+      '64mb',
+    ),
     operationSeconds: leaf('Without any byte from the server', integer(1, 600), 60),
     connectionsPerAccount: leaf('Connections of an account', integer(1, 100), 8),
     connectsPerSecond: leaf('Connections begun to one host in a second', integer(1, 1000), 10),

@@ -41,8 +41,10 @@ export function openFileSystem(directory: string): FileSystem | null {
     sync() {
       const [held, present] = [fstatSync(descriptor), statSync(directory)];
       if (held.dev !== present.dev || held.ino !== present.ino) {
+        // In this order: a number that was closed is somebody else's next.
+        const fresh = open();
         closeSync(descriptor);
-        descriptor = open();
+        descriptor = fresh;
         throw new MailwatchdError('STORAGE_MISSING', {
           where: directory,
           detail: 'another directory has taken its place while mail was written',

@@ -1,5 +1,15 @@
 /** Proves: a file system is synced where the kernel can be trusted with it, and one that was replaced is noticed. */
-import { mkdirSync, mkdtempSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -32,5 +42,20 @@ test.runIf(TRUSTED.includes(statfsSync(tmpdir()).type))(
     mkdirSync(directory);
     expect(codeOf(() => fileSystem?.sync())).toBe('STORAGE_MISSING');
     expect(codeOf(() => fileSystem?.sync())).toBe('nothing thrown');
+  },
+);
+
+test.runIf(TRUSTED.includes(statfsSync(tmpdir()).type))(
+  'where what took the place cannot be opened, nobody else loses a descriptor',
+  () => {
+    const directory = makeDirectory();
+    const fileSystem = openFileSystem(directory);
+    renameSync(directory, `${directory}.away`);
+    writeFileSync(directory, 'a file');
+    expect(codeOf(() => fileSystem?.sync())).toBe('ENOTDIR');
+    const other = openSync(directory, 'r');
+    expect(codeOf(() => fileSystem?.sync())).toBe('ENOTDIR');
+    expect(fstatSync(other).isFile()).toBe(true);
+    closeSync(other);
   },
 );
