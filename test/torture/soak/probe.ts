@@ -11,7 +11,9 @@ const CODE = ['code_space', 'code_large_object_space', 'trusted_space', 'trusted
 
 /** Bytes of a thread after collecting garbage: `used` by objects and by Buffers, which are outside of the heap; `code` compiled; `heap` what V8 holds of the system for objects and code. */
 function memory(): { used: number; code: number; heap: number } {
-  globalThis.gc?.();
+  // V8 keeps pages that it freed for later, 70 MB after a burst, until it runs short of memory; what cannot be given
+  // back is what grows.
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   const spaces = getHeapSpaceStatistics();
   const sum = (of: typeof spaces, field: 'space_used_size' | 'physical_space_size') =>
     of.reduce((total, space) => total + space[field], 0);
