@@ -237,9 +237,11 @@ export function openHandover(
       const error = blocked.get(one.row.epoch);
       if (error !== undefined) refuse(one, error);
     }
+    let isMended = false;
     for (const one of going()) {
       try {
-        mendRun();
+        if (!isMended) mendRun();
+        isMended = true;
         prepare(one);
       } catch (error) {
         refuse(one, missingOr(error, one.row.stem));
