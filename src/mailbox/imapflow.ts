@@ -1,6 +1,6 @@
 /** The connection on imapflow, and the only file that knows it: every operation ends, well or with an error. */
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
-import { type FetchMessageObject, ImapFlow } from 'imapflow';
+import { type FetchQueryObject, ImapFlow } from 'imapflow';
 import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import type { MessageMetadata } from '../model.ts';
@@ -10,6 +10,7 @@ import { type FaultContext, fault } from './faults.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
+import { type Row, readRow } from './rows.ts';
 import { transport } from './transport.ts';
 
 /** A silent operation is looked at so many times before it is given up. */
@@ -244,6 +245,32 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     });
   }
 
+  /** Hands over each row as it comes, also those that were not asked for. */
+  async function fetchBodies(
+    uids: readonly number[],
+    query: FetchQueryObject,
+    most: { bodies: number; beyond?: number },
+    onRow: (row: Row) => void,
+  ): Promise<void> {
+    const take = (row: Row) => {
+      if (!closed && failure === undefined) onRow(row);
+    };
+    metered.intercept((payload, literals) => {
+      const row = readRow(payload, literals);
+      if (row !== null) take(row);
+      return row !== null;
+    });
+    const fetch = async () => {
+      for await (const row of client.fetch(sequenceSet(uids), query, { uid: true })) take(row);
+    };
+    try {
+      await operation('FETCH', fetch, most);
+    } finally {
+      metered.intercept(null);
+    }
+    if (failure) throw failure;
+  }
+
   const connection: Connection = {
     can: (capability) => client.capabilities.has(capability),
 
@@ -319,45 +346,37 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 
     async fetchStarts(uids, length, onMessage) {
       const wanted = new Set(uids);
-      const query = { ...METADATA, source: { maxLength: length } };
-      const take = async () => {
-        for await (const row of client.fetch(sequenceSet(uids), query, { uid: true })) {
-          // A server may tell of one message in several rows (RFC 9051 §7.5.2): that with the body alone has no date.
-          const isComplete =
-            row.size !== undefined && row.internalDate !== undefined && row.flags !== undefined;
-          if (closed || !Buffer.isBuffer(row.source) || !isComplete) continue;
-          if ((originOf(row) ?? 0) !== 0 || !wanted.delete(row.uid)) continue;
-          onMessage(metadataOf(row, false, clock.now()), row.source);
-        }
+      const take = (row: Row) => {
+        // A server may tell of one message in several rows (RFC 9051 §7.5.2): that with the body alone has no date.
+        const isComplete =
+          row.size !== undefined && row.internalDate !== undefined && row.flags !== undefined;
+        if (!Buffer.isBuffer(row.source) || !isComplete) return;
+        if ((originOf(row) ?? 0) !== 0 || !wanted.delete(row.uid)) return;
+        onMessage(metadataOf(row, false, clock.now()), row.source);
       };
       // A server that knows no partial FETCH sends whole messages.
-      await operation('FETCH', take, { bodies: uids.length * length, beyond: maxLiteralBytes });
-      if (failure) throw failure;
+      const most = { bodies: uids.length * length, beyond: maxLiteralBytes };
+      await fetchBodies(uids, { ...METADATA, source: { maxLength: length } }, most, take);
     },
 
     async fetchSources(uids, maxBytes, onMessage) {
       const wanted = new Set(uids);
       let bytes = 0;
-      const take = async () => {
-        for await (const row of client.fetch(sequenceSet(uids), { uid: true, source: true }, { uid: true })) {
-          // A part that belongs to a request before this one is no message.
-          if (closed || !Buffer.isBuffer(row.source) || originOf(row) !== undefined) continue;
-          if (!wanted.delete(row.uid)) continue;
-          bytes += row.source.length;
-          onMessage(row.uid, row.source);
-          if (bytes > maxBytes) {
-            end(
-              new MailwatchdError('SERVER_PROTOCOL', {
-                where,
-                detail: 'messages are larger than the sizes it told',
-              }),
-            );
-            return;
-          }
-        }
+      const take = (row: Row) => {
+        // A part that belongs to a request before this one is no message.
+        if (!Buffer.isBuffer(row.source) || originOf(row) !== undefined) return;
+        if (!wanted.delete(row.uid)) return;
+        bytes += row.source.length;
+        onMessage(row.uid, row.source);
+        if (bytes > maxBytes)
+          end(
+            new MailwatchdError('SERVER_PROTOCOL', {
+              where,
+              detail: 'messages are larger than the sizes it told',
+            }),
+          );
       };
-      await operation('FETCH', take, { bodies: maxBytes });
-      if (failure) throw failure;
+      await fetchBodies(uids, { uid: true, source: true }, { bodies: maxBytes }, take);
     },
 
     fetchPart(uid, start, length) {
@@ -507,11 +526,11 @@ function trusting(ca: string | null): SecureContext {
 }
 
 /** Where the part of the body begins that a row holds; undefined for one that holds the whole. */
-function originOf(row: FetchMessageObject & { partialOrigins?: Map<string, number> }): number | undefined {
+function originOf(row: Row): number | undefined {
   return row.partialOrigins?.get('');
 }
 
-function metadataOf(row: FetchMessageObject, messageId: boolean, now: number): MessageMetadata {
+function metadataOf(row: Row, messageId: boolean, now: number): MessageMetadata {
   const date = new Date(row.internalDate ?? Number.NaN).getTime();
   return {
     uid: row.uid,

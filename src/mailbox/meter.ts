@@ -1,4 +1,4 @@
-/** Measures what a server sends, response by response: none may send without end, or keep the others waiting. */
+/** Stands before imapflow's parser: no server may send without end or keep the others waiting; rows can be taken out. */
 
 /** A response on its way to imapflow's parser; `next` asks for the one after it. */
 interface Response {
@@ -15,7 +15,11 @@ export interface ResponseStream {
 export interface Meter {
   /** From here on a server may send so much. */
   allow(responses: number, bytes: number): void;
+  /** From here on a response for which this is true has been dealt with; null: imapflow sees all of them. */
+  intercept(interceptor: Interceptor | null): void;
 }
+
+type Interceptor = (payload: Buffer, literals: readonly Buffer[]) => boolean;
 
 /**
  * So many responses go through in one turn of the event loop. imapflow itself takes ten chunks of 64 KB in
@@ -28,6 +32,7 @@ export function meter(stream: ResponseStream, onTooMuch: (detail: string) => voi
   let allowed = { responses: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY };
   let left = allowed;
   let turn = 0;
+  let interceptor: Interceptor | null = null;
   const push = stream.push.bind(stream);
 
   stream.push = (response) => {
@@ -40,13 +45,18 @@ export function meter(stream: ResponseStream, onTooMuch: (detail: string) => voi
     else if (!exceeded && left.bytes < 0)
       onTooMuch(`more than ${allowed.bytes} bytes in answer to one command`);
     if (++turn % RESPONSES_PER_TURN === 0) response.next = () => void setImmediate(next);
-    return push(response);
+    if (!interceptor?.(payload, literals)) return push(response);
+    response.next();
+    return true;
   };
 
   return {
     allow(responses, bytes) {
       allowed = { responses, bytes };
       left = allowed;
+    },
+    intercept(next) {
+      interceptor = next;
     },
   };
 }

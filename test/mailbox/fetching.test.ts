@@ -372,6 +372,36 @@ test('rows that nobody asked for, or twice, are dropped', async () => {
   expect(intake.published.map(({ uid }) => uid)).toEqual([1, 2]);
 });
 
+test('one answer with rows in many forms gives each message, in their order', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  const date = 'INTERNALDATE " 3-Feb-2001 04:05:06 +0000"';
+  const internalDate = Date.UTC(2001, 1, 3, 4, 5, 6);
+  for (const name of ['one', 'two', 'three', 'four', 'five']) server.deliver('INBOX', mail(name));
+  server.script = ({ name, session, tag }) => {
+    if (name !== 'UID FETCH') return false;
+    const sized = (source: string) => `RFC822.SIZE ${source.length}`;
+    const literal = (source: string) => `{${source.length}}\r\n${source}`;
+    session.send(
+      `* 1 FETCH (UID 1 FLAGS (\\Seen) ${date} ${sized(mail('one'))} BODY[]<0> ${literal(mail('one'))})`,
+      '* 6 EXISTS',
+      `* 2 FETCH (BODY[]<0> ${literal(mail('two'))} FLAGS (\\Seen) ${sized(mail('two'))} ${date} UID 2)`,
+      `* 3 fetch (uid 3 flags (\\Seen) ${date} ${sized(mail('three'))} body[]<0> ${literal(mail('three'))})`,
+      `* 4 FETCH (UID 4 FLAGS (\\Seen) ${date} RFC822.SIZE 4 BODY[]<0> "four")`,
+      `* 5 FETCH (UID 5 FLAGS (\\Seen) ${date} ${sized(mail('five'))} MODSEQ (7) BODY[] ${literal(mail('five'))})`,
+      `${tag} OK done`,
+    );
+    return true;
+  };
+  await harness.watch();
+  await server.idle();
+  const sources = [mail('one'), mail('two'), mail('three'), 'four', mail('five')];
+  const seen = { internalDate, flags: ['\\Seen'] };
+  expect(intake.published).toMatchObject(
+    sources.map((source, index) => ({ uid: index + 1, source, ...seen })),
+  );
+});
+
 test('at most 256 messages are in flight, however fast the server is', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;

@@ -9,12 +9,15 @@ const answering = (name: string, answer: (command: Command) => void) => (command
   return true;
 };
 
+const ROW = '* 9 FETCH (UID 4000 FLAGS () BODY[]<0> {1}\r\nx)';
+
 test.each([
   ['SELECT', '* OK and another thing'],
   ['SELECT', 'X123 OK whose is this'],
   ['SELECT', '+ go on'],
   ['UID SEARCH', '* SEARCH 5 6 7 8'],
   ['UID FETCH', '* 9 FETCH (UID 4000 FLAGS ())'],
+  ['UID FETCH', ROW],
   ['IDLE', '* OK still here'],
 ])('%s answered without end by %s', async (name, line) => {
   await using harness = await createHarness();
@@ -45,12 +48,16 @@ test('few responses, but each as long as a line may be', async () => {
   expect(report.reason).toMatch(/^SERVER_PROTOCOL: .*more than \d+ bytes/);
 });
 
-test('a flood leaves other connections their turn', async () => {
+test.each([
+  ['SELECT', 'X OK'],
+  ['UID FETCH', ROW],
+])('a flood in answer to %s leaves other connections their turn', async (name, line) => {
   await using flooded = await createHarness();
+  flooded.server.deliver('INBOX', mail('one'));
   await using quiet = await createHarness();
-  const lines = 'X OK\r\n'.repeat(100_000);
+  const lines = `${line}\r\n`.repeat(100_000);
   const begun = new Promise<void>((resolve) => {
-    flooded.server.script = answering('SELECT', ({ session }) => {
+    flooded.server.script = answering(name, ({ session }) => {
       // Everything is on its way before the first of it is read.
       session.write(lines);
       resolve();
