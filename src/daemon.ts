@@ -1,8 +1,8 @@
 /** The mailboxes' life: starts them on the engine, reports, reloads, and stops in reverse. */
 import { type Clock, sleep } from './clock.ts';
 import { describeChange } from './config/change.ts';
-import { readSecret } from './config/secrets.ts';
 import type { AccountConfig, Config } from './config/types.ts';
+import { openCredentials } from './credentials.ts';
 import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
@@ -20,7 +20,7 @@ const REPLAY_AGAIN_MS = 15_000;
 
 export interface DaemonOptions {
   config: Config;
-  /** Where passwords with `env:` are read, at each login anew. */
+  /** Where secrets with `env:` are read, at each login anew. */
   environment: NodeJS.ProcessEnv;
   log: Log;
   clock: Clock;
@@ -117,6 +117,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
 
   const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
+  const credentials = openCredentials({
+    stateDirectory: directory,
+    environment: options.environment,
+    clock,
+  });
 
   /** Of `once`: each mailbox's end, and what stopped those that failed. */
   const outcomes: Promise<void>[] = [];
@@ -129,7 +134,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const mailbox = { account: account.name, folder };
     const controller = new AbortController();
     const watcher = watchMailbox({
-      account: { ...account, password: () => readSecret(account.password, options.environment) },
+      account: { ...account, credential: credentials.of(account) },
       mailbox,
       mode,
       limits: config.limits,
@@ -201,7 +206,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const account = config.accounts.find((each) => each.name === name);
       if (account !== undefined && !stopping.signal.aborted) await start(account, folder);
     }
-    // Whoever corrected a password file does not want to wait for the next try.
+    // Whoever corrected a password file, or logged in, does not want to wait for the next try.
+    credentials.retry();
     nudge(({ healthy }) => !healthy);
     log.info('reloaded', {
       added: change.added.length,

@@ -48,9 +48,21 @@ const table = {
   CONFIG_UNREADABLE: { meaning: 'the configuration file cannot be read', retry: 'never', exit: EXIT.CONFIG },
   CONFIG_INVALID: { meaning: 'the configuration has faults', retry: 'never', exit: EXIT.CONFIG },
   SECRET_UNAVAILABLE: {
-    meaning: 'a password cannot be had from where the configuration points',
+    meaning: 'a password or token cannot be had from where the configuration points',
     retry: 'later',
   },
+
+  // OAuth2
+  OAUTH_LOGIN_NEEDED: {
+    meaning: 'there is no valid refresh token: somebody has to log in',
+    retry: 'never',
+  },
+  OAUTH_REFUSED: { meaning: 'the token end point refused the client or its request', retry: 'later' },
+  OAUTH_UNAVAILABLE: {
+    meaning: 'the token end point cannot be reached, or cannot serve now',
+    retry: 'later',
+  },
+  OAUTH_TOKEN_UNSAVED: { meaning: 'a new token cannot be stored', retry: 'soon' },
 
   // Connection and login
   HOST_NOT_FOUND: { meaning: 'the name of the mail server does not resolve', retry: 'soon' },
@@ -68,7 +80,7 @@ const table = {
   },
   TLS_FAILED: { meaning: 'the TLS handshake failed', retry: 'soon' },
   STARTTLS_MISSING: { meaning: 'the mail server does not offer STARTTLS', retry: 'later' },
-  AUTH_FAILED: { meaning: 'the mail server refused user name or password', retry: 'later' },
+  AUTH_FAILED: { meaning: 'the mail server refused user name, password or token', retry: 'later' },
   AUTH_APP_PASSWORD: { meaning: 'the provider wants an application password', retry: 'later' },
   AUTH_BASIC_DISABLED: { meaning: 'the provider switched off sign-in by password', retry: 'later' },
   AUTH_LOGIN_DISABLED: { meaning: 'the mail server forbids login on this connection', retry: 'later' },

@@ -35,3 +35,14 @@ export function printable(text: string, maxLength = MAX_LENGTH): string {
 export function printableSentence(text: string): string {
   return printable(text, MAX_SENTENCE_LENGTH);
 }
+
+/** `printable`, with every secret taken out, for what a server said. */
+export function withoutSecrets(text: string, secrets: readonly string[]): string {
+  const clean = secrets
+    .filter((secret) => secret !== '')
+    // A server that repeats a command or a request has it in a quoted string (RFC 3501 §4.3, RFC 8259 §7).
+    .flatMap((secret) => [secret, secret.replace(/["\\]/g, '\\$&')])
+    .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);
+  // Servers end sentences; ours go on with a colon.
+  return printable(clean.trim().replace(/\.$/, ''));
+}

@@ -2,11 +2,14 @@
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { readSecret } from '../config/secrets.ts';
-import type { AccountConfig, Config } from '../config/types.ts';
+import { type AccountConfig, type Config, secretsOf } from '../config/types.ts';
+import { openCredentials, tokenFileOf } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
 import { probeMailbox } from '../mailbox/probe.ts';
+import { loginNeeded } from '../oauth/access.ts';
+import { readTokens } from '../oauth/token-file.ts';
 import { paceConnections } from '../pace.ts';
 import { inspectDirectory, inspectPair } from '../spool/inspect.ts';
 import { assertOwner } from '../supervision/owner.ts';
@@ -31,7 +34,7 @@ export async function check(
     { subject: 'configuration', detail: configFile, fault: null },
     ...warnings.map((warning) => ({ subject: 'configuration', detail: `note: ${warning}`, fault: null })),
     ...(await checkDirectories(config)),
-    ...(await Promise.all(config.accounts.map((account) => checkSecret(account, environment)))),
+    ...(await Promise.all(config.accounts.map((account) => checkSecrets(account, config, environment)))),
     ...(offline ? [] : await checkMailboxes(config, environment)),
   ];
   stdout.write(
@@ -85,21 +88,36 @@ function checkDirectories({ storage, state, log }: Config): Promise<Verdict[]> {
   ]);
 }
 
-function checkSecret(account: AccountConfig, environment: NodeJS.ProcessEnv): Promise<Verdict> {
-  return verdict(`${account.name}: password`, async () => {
-    await readSecret(account.password, environment);
-    return 'can be read';
+function checkSecrets(
+  account: AccountConfig,
+  { state }: Config,
+  environment: NodeJS.ProcessEnv,
+): Promise<Verdict> {
+  const { name, auth } = account;
+  return verdict(`${name}: ${'password' in auth ? 'password' : 'oauth2'}`, async () => {
+    for (const secret of secretsOf(account)) await readSecret(secret, environment);
+    if ('password' in auth) return 'can be read';
+    const file = tokenFileOf(name, auth.oauth2, state.directory);
+    const tokens = await readTokens(file);
+    if (tokens !== null) return `tokens in ${file}`;
+    if (auth.oauth2.refreshToken !== null) return `tokens will be in ${file}`;
+    throw loginNeeded(name, 'there is no token yet');
   });
 }
 
 async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): Promise<Verdict[]> {
   const { limits } = config;
   const takeTurn = paceConnections(limits.connectsPerSecond, systemClock);
+  const credentials = openCredentials({
+    stateDirectory: config.state.directory,
+    environment,
+    clock: systemClock,
+  });
   const { signal } = new AbortController();
   const options = { limits, clock: systemClock, log: silentLog, takeTurn, signal };
   const verdicts = await Promise.all(
     config.accounts.map(async (account) => {
-      const settings = { ...account, password: () => readSecret(account.password, environment) };
+      const settings = { ...account, credential: credentials.of(account) };
       const rows: Verdict[] = [];
       // One after another: an account's connections are few.
       for (const folder of account.folders) {

@@ -1,6 +1,6 @@
 /** `mailwatchd describe`: directories, variables and mailboxes of a configuration, for what starts and watches the daemon. */
 import { loadConfig } from '../config/load.ts';
-import type { AccountConfig } from '../config/types.ts';
+import { type AccountConfig, secretsOf } from '../config/types.ts';
 import { EXIT } from '../errors.ts';
 import { serviceNames } from '../supervision/services.ts';
 import { mailboxLabel } from '../supervision/status.ts';
@@ -8,7 +8,7 @@ import type { Invocation } from './invocation.ts';
 
 /**
  * Lines of fields with a tab between: `storage`, `state` and `log` with their directory (no `log` where
- * there are no log files), `variable` with the name of an environment variable that a password is read
+ * there are no log files), `variable` with the name of an environment variable that a secret is read
  * from, `mailbox` with Monit's name of its check and its name in the state directory's `mailboxes`.
  * Errors: those of the configuration.
  */
@@ -30,6 +30,6 @@ export async function describe({ configFile, environment, stdout }: Invocation):
 }
 
 function variables(accounts: AccountConfig[]): string[] {
-  const names = accounts.flatMap(({ password }) => ('env' in password ? [password.env] : []));
+  const names = accounts.flatMap(secretsOf).flatMap((source) => ('env' in source ? [source.env] : []));
   return [...new Set(names)];
 }

@@ -1,7 +1,7 @@
 /** `mailwatchd plan`: what a first start would fetch of each mailbox; writes nothing. */
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
-import { readSecret } from '../config/secrets.ts';
+import { openCredentials } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { silentLog } from '../logging.ts';
 import { planMailbox } from '../mailbox/plan.ts';
@@ -15,10 +15,15 @@ export async function plan({ configFile, environment, stdout }: Invocation): Pro
   const takeTurn = paceConnections(config.limits.connectsPerSecond, systemClock);
   const { signal } = new AbortController();
   const options = { limits: config.limits, clock: systemClock, log: silentLog, takeTurn, signal };
+  const credentials = openCredentials({
+    stateDirectory: config.state.directory,
+    environment,
+    clock: systemClock,
+  });
   let failed = 0;
   const rows = await Promise.all(
     config.accounts.map(async (account) => {
-      const settings = { ...account, password: () => readSecret(account.password, environment) };
+      const settings = { ...account, credential: credentials.of(account) };
       const start = account.start.kind === 'date' ? day(account.start.at) : account.start.kind;
       const ofAccount: string[][] = [];
       for (const folder of account.folders) {

@@ -11,7 +11,7 @@ import { parseDuration, parseMode, parseSize, typeName } from './format.ts';
 import { globalSchema, leavesOf } from './schema.ts';
 import { secretWarning } from './secrets.ts';
 import { asMapping, type Fault, keyText, validateSection, valueAt } from './section.ts';
-import type { Config, Limits, LogConfig, StorageConfig } from './types.ts';
+import { type Config, type Limits, type LogConfig, type StorageConfig, secretsOf } from './types.ts';
 import { type ParsedYaml, parseYaml } from './yaml.ts';
 
 export interface LoadedConfig {
@@ -41,7 +41,7 @@ export async function loadConfig(file: string, environment: NodeJS.ProcessEnv): 
   const result = checkTree(yaml, environment, (mode & 0o044) !== 0);
   const { config, faults } = result;
   if (config === null || faults.length > 0) throw invalid(file, yaml, faults);
-  const leaks = await Promise.all(config.accounts.map(({ password }) => secretWarning(password)));
+  const leaks = await Promise.all(config.accounts.flatMap(secretsOf).map(secretWarning));
   return { config, warnings: [...result.warnings, ...leaks.filter((warning) => warning !== null)] };
 }
 
@@ -103,8 +103,6 @@ function checkTree(yaml: ParsedYaml, environment: NodeJS.ProcessEnv, readByOther
   if (faults.length > 0) return { config: null, faults, warnings: [] };
   const { accounts: rawAccounts, ...rest } = root;
   const globals = validateSection(globalSchema, rest, [], faults, environment, ['accounts']);
-  checkDirectories(globals, faults);
-
   const accounts = accountList(rawAccounts, faults).flatMap((raw, index) => {
     const path = ['accounts', index];
     const before = faults.length;
@@ -112,6 +110,7 @@ function checkTree(yaml: ParsedYaml, environment: NodeJS.ProcessEnv, readByOther
     // What is no mapping at all is one fault, not one for each key that it lacks.
     return faults.length > before ? [] : [checkAccount(mapping, path, faults, readByOthers)];
   });
+  checkPlaces(globals, accounts, faults);
   const { connectionsPerAccount } = globals.limits as { connectionsPerAccount: unknown };
   const warnings = [
     ...checkTogether(accounts, connectionsPerAccount, (globals.storage as { path: unknown }).path, faults),
@@ -121,14 +120,28 @@ function checkTree(yaml: ParsedYaml, environment: NodeJS.ProcessEnv, readByOther
   return { config: toConfig(globals, accounts as CheckedAccount[]), faults, warnings };
 }
 
-/** Consumers own the storage directory and may clear it, so nothing else of ours may lie in it. */
-function checkDirectories(globals: Record<string, unknown>, faults: Fault[]): void {
+/**
+ * Consumers own the storage directory and may clear it, so nothing else of ours may lie in it. A file of tokens is one
+ * account's: two would take each other's away.
+ */
+function checkPlaces(globals: Record<string, unknown>, accounts: CheckedAccount[], faults: Fault[]): void {
   const storage = valueAt(globals, 'storage.directory');
-  for (const key of ['state.directory', 'log.directory']) {
-    const directory = valueAt(globals, key);
-    if (typeof directory === 'string' && typeof storage === 'string' && isInside(directory, storage)) {
-      faults.push({ path: key.split('.'), part: 'value', message: 'must not lie in storage.directory' });
-    }
+  const tokenFiles = accounts.flatMap(({ path, auth }) =>
+    auth !== null && 'oauth2' in auth && auth.oauth2.tokenFile !== null
+      ? [{ path: [...path, 'auth', 'oauth2', 'tokenFile'], place: auth.oauth2.tokenFile }]
+      : [],
+  );
+  const directories = ['state.directory', 'log.directory'].map((key) => ({
+    path: key.split('.'),
+    place: valueAt(globals, key),
+  }));
+  for (const { path, place } of [...directories, ...tokenFiles]) {
+    if (typeof place === 'string' && typeof storage === 'string' && isInside(place, storage))
+      faults.push({ path, part: 'value', message: 'must not lie in storage.directory' });
+  }
+  for (const [index, { path, place }] of tokenFiles.entries()) {
+    if (tokenFiles.findIndex((other) => other.place === place) < index)
+      faults.push({ path, part: 'value', message: 'the same file as that of another account' });
   }
 }
 

@@ -2,6 +2,7 @@
 import { isAbsolute, normalize } from 'node:path';
 import convict from 'convict';
 import { parseDate, parseDuration, parseMode, parseSize, typeName } from './format.ts';
+import { isLoopback } from './loopback.ts';
 import { hasControlCharacter } from './secrets.ts';
 
 /** A key with a value. `default: null` means that it is required where its format does not allow null. */
@@ -148,7 +149,7 @@ const leaf = (doc: string, allowed: string, value: unknown): Leaf => ({
   sensitive: true,
 });
 
-/** An entry of `accounts`, but for `password`, which never enters convict. */
+/** An entry of `accounts`, but for `password` and `auth`: secrets never enter convict. */
 export const accountSchema = {
   name: leaf(
     'Names the directory and every id',
@@ -208,6 +209,52 @@ export const accountSchema = {
     duration('1s', '28m'),
     '5m',
   ),
+} satisfies Section;
+
+/** Of `auth.oauth2`, but for its `provider` and its secrets. */
+export const oauth2Schema = {
+  tenant: leaf(
+    'Of microsoft: directory id or domain, common, organizations or consumers',
+    format(
+      "a directory's id or domain, common, organizations or consumers",
+      (value) => isText(value, 255) && /^[A-Za-z0-9.-]+$/.test(value),
+    ),
+    'common',
+  ),
+  clientId: leaf("The application's id at the provider", text('a client id', 500), null),
+  scope: leaf(
+    'Space-separated; default: access by IMAP, where the provider is known',
+    format(
+      // With `openid` an id token comes as well, which nobody here needs.
+      'scopes with a space between, without openid, or null',
+      (value) => value === null || (isText(value, 2000) && !value.split(' ').includes('openid')),
+    ),
+    null,
+  ),
+  tokenFile: leaf(
+    'Where tokens are kept; default: tokens/ACCOUNT.json in the state directory',
+    optionalPath,
+    null,
+  ),
+} satisfies Section;
+
+const url = (name: string, optional: boolean) =>
+  format(name, (value) => (value === null && optional) || (isText(value, 2000) && isEndpoint(value)));
+
+/** RFC 6749 §3.2 demands TLS; on loopback nobody else hears. */
+function isEndpoint(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, hostname, username, password } = new URL(value);
+  const safe =
+    protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname.replace(/^\[|\]$/g, '')));
+  return safe && username === '' && password === '';
+}
+
+/** Of a `provider` that is not known by name; its own documentation tells them, or `/.well-known/openid-configuration`. */
+export const endpointSchema = {
+  tokenEndpoint: leaf('RFC 6749 §3.2', url('an https URL', false), null),
+  authorizationEndpoint: leaf('RFC 6749 §3.1', url('an https URL or null', true), null),
+  deviceAuthorizationEndpoint: leaf('RFC 8628 §3.1', url('an https URL or null', true), null),
 } satisfies Section;
 
 /** Everything but `accounts`. */

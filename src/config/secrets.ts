@@ -1,4 +1,4 @@
-/** Passwords: where they come from, and a value that cannot be printed. */
+/** Passwords and other secrets: where they come from, and a value that cannot be printed. */
 import { execFile } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -40,7 +40,7 @@ export class Secret {
   }
 }
 
-/** Where a password is read from, at each login anew. */
+/** Where a secret is read from, each time anew. */
 export type SecretSource = { file: string } | { env: string } | { command: string[] } | { plain: Secret };
 
 /** Somebody may have to touch a hardware token, but a login does not wait longer. */
@@ -51,7 +51,7 @@ const MAX_SECRET_BYTES = 16 * 1024;
 const COMMAND_ENVIRONMENT = ['PATH', 'HOME', 'LANG'];
 
 /**
- * Reads a password. One line end at its end is not part of it. Throws SECRET_UNAVAILABLE, never with
+ * Reads a secret. One line end at its end is not part of it. Throws SECRET_UNAVAILABLE, never with
  * the value, a command's arguments or what it wrote. `commandTimeout`: milliseconds.
  */
 export async function readSecret(
@@ -145,6 +145,6 @@ function runSecretCommand(
 }
 
 function unavailable(where: string, detail: string): MailwatchdError {
-  const remedy = 'see to it, as the user of the daemon, or correct `password`';
+  const remedy = 'see to it, as the user of the daemon, or correct the configuration';
   return new MailwatchdError('SECRET_UNAVAILABLE', { where, detail, remedy });
 }

@@ -14,7 +14,7 @@ export interface Fault {
 }
 
 /** A name that can be meant as a key. Another may be anything: a torn text, or a password that slipped out of its place. */
-const KEY_NAME = /^[A-Za-z._-]{1,40}$/;
+const KEY_NAME = /^(?:[A-Za-z._-]{1,40}|oauth2)$/;
 
 /** A path as it is printed: `accounts[0].port`. What is no name of a key stands as `?`. */
 export function keyText(path: KeyPath): string {

@@ -12,6 +12,26 @@ export interface AfterActions {
   delete: boolean;
 }
 
+/** How an account gets access tokens (RFC 6749), by a refresh token. */
+export interface OAuth2Config {
+  /** URLs: https, or http on a loopback host. Null where the provider has none. */
+  tokenEndpoint: string;
+  authorizationEndpoint: string | null;
+  deviceAuthorizationEndpoint: string | null;
+  clientId: string;
+  /** Null for a public client (RFC 6749 §2.1). */
+  clientSecret: SecretSource | null;
+  /** Space-separated (RFC 6749 §3.3). */
+  scope: string;
+  /** The first one, which those in `tokenFile` follow; null where a login gets it. */
+  refreshToken: SecretSource | null;
+  /** Where tokens are kept, absolute; null: `tokens/<account>.json` in the state directory. */
+  tokenFile: string | null;
+}
+
+/** What a login is made with. Secrets are read again each time with `readSecret`. */
+export type Auth = { password: SecretSource } | { oauth2: OAuth2Config };
+
 export interface AccountConfig {
   /** `[a-z0-9][a-z0-9._-]*`, at most 64 characters, unique. */
   name: string;
@@ -23,8 +43,7 @@ export interface AccountConfig {
   /** Absolute path of a PEM file with further issuers to trust. */
   ca: string | null;
   user: string;
-  /** Read again at each login with `readSecret`. */
-  password: SecretSource;
+  auth: Auth;
   /** As people write them; `INBOX` in capitals (RFC 3501 §5.1: its case does not matter). No duplicates. */
   folders: string[];
   start: Start;
@@ -80,4 +99,10 @@ export interface Config {
   reconcileEvery: number;
   /** Parser processes at most; `auto` is resolved. */
   parsers: number;
+}
+
+/** Every secret that an account's configuration names. */
+export function secretsOf({ auth }: AccountConfig): SecretSource[] {
+  const sources = 'password' in auth ? [auth.password] : [auth.oauth2.clientSecret, auth.oauth2.refreshToken];
+  return sources.filter((source) => source !== null);
 }

@@ -1,11 +1,11 @@
-/** Connects to an account's server: turn, password and issuers are read anew each time. */
+/** Connects to an account's server: turn, secrets and issuers are asked for anew each time. */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import { MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
 import type { Start } from '../model.ts';
 import type { AfterActions } from './after.ts';
-import { type Connection, type ServerSettings, Stopped } from './connection.ts';
+import { type Connection, type Credential, type ServerSettings, Stopped } from './connection.ts';
 import { connect } from './imapflow.ts';
 
 /** What mailbox/ needs of an account's configuration. */
@@ -13,8 +13,11 @@ export interface AccountSettings extends ServerSettings {
   name: string;
   /** Path of a PEM file with further issuers to trust. */
   ca: string | null;
-  /** Rejects with SECRET_UNAVAILABLE. */
-  password(): Promise<string>;
+  /**
+   * `refused`: an access token that the server did not take; the same again where there is no other. Rejects with
+   * SECRET_UNAVAILABLE or a code of OAuth2.
+   */
+  credential(refused?: string): Promise<Credential>;
   start: Start;
   after: AfterActions;
   /** Milliseconds, for servers without IDLE. */
@@ -32,19 +35,41 @@ export interface ConnectAccountOptions {
   signal: AbortSignal;
 }
 
-/** Waits for its turn, reads the secrets, connects and logs in. */
+/**
+ * Waits for its turn, reads the secrets, connects and logs in; once more where the server refuses an access token that
+ * there is another one for, since tokens may be revoked before their end.
+ */
 export async function connectAccount(
   account: AccountSettings,
   options: ConnectAccountOptions,
 ): Promise<Connection> {
   const { limits, clock, log, signal } = options;
-  await options.takeTurn(account.host, signal);
-  if (signal.aborted) throw new Stopped();
-  const [ca, password] = await Promise.all([readIssuers(account.ca), account.password()]);
   const { host, port, security, user } = account;
   const { messageBytes, operationSeconds } = limits;
   const operationMs = operationSeconds * 1000;
-  return connect({ host, port, security, user, ca, password, messageBytes, operationMs, clock, log, signal });
+
+  async function logIn(credential: Credential): Promise<Connection> {
+    const ca = await readIssuers(account.ca);
+    const server = { host, port, security, user, ca, messageBytes, operationMs };
+    return connect({ ...server, credential, clock, log, signal });
+  }
+  async function turn(): Promise<void> {
+    await options.takeTurn(host, signal);
+    if (signal.aborted) throw new Stopped();
+  }
+
+  await turn();
+  const credential = await account.credential();
+  try {
+    return await logIn(credential);
+  } catch (error) {
+    const refused = error instanceof MailwatchdError && error.code === 'AUTH_FAILED';
+    if (!refused || !('accessToken' in credential)) throw error;
+    const another = await account.credential(credential.accessToken);
+    if ('accessToken' in another && another.accessToken === credential.accessToken) throw error;
+    await turn();
+    return logIn(another);
+  }
 }
 
 async function readIssuers(path: string | null): Promise<string | null> {

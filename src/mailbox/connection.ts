@@ -13,8 +13,11 @@ export interface ServerSettings {
   user: string;
 }
 
+/** What a login is made with. */
+export type Credential = { password: string } | { accessToken: string };
+
 export interface ConnectOptions extends ServerSettings {
-  password: string;
+  credential: Credential;
   /** PEM of further issuers to trust, or null. */
   ca: string | null;
   /** limits.operationSeconds in milliseconds: for connect, TLS and login together, then for each silence. */

@@ -1,6 +1,6 @@
 /** Turns whatever IMAP, TLS, DNS and sockets throw into a MailwatchdError that says what to do. */
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
-import { printable } from '../escape.ts';
+import { withoutSecrets } from '../escape.ts';
 
 /** What is known of a connection when something on it failed. */
 export interface FaultContext {
@@ -11,6 +11,8 @@ export interface FaultContext {
   bye: string | undefined;
   /** Texts that must not appear anywhere, such as the password and what SASL makes of it. */
   secrets: string[];
+  /** Whether the login was by an access token. */
+  byToken: boolean;
 }
 
 /** The properties that imapflow, node:tls and node:net put on their errors. */
@@ -22,6 +24,7 @@ interface ThrownError {
   tlsFailed?: unknown;
   responseStatus?: unknown;
   responseText?: unknown;
+  oauthError?: unknown;
   serverResponseCode?: unknown;
   response?: unknown;
 }
@@ -36,6 +39,8 @@ const BASIC_DISABLED_WORDS =
   /basic ?auth|BasicAuthBlocked|basic authentication is (disabled|blocked)|LogonDenied-BasicAuth/i;
 const LOGIN_DISABLED_WORDS =
   /login.{0,20}(disabled|not (allowed|permitted))|plaintext|disabled.{0,40}(ssl|tls)|privacyrequired/i;
+/** imapflow's own words. */
+const NO_MECHANISM = /^(no matching authentication|unsupported authentication)/i;
 /** Hosts of providers that take no account password, whatever the words of their refusal. */
 const MICROSOFT_HOSTS =
   /(^|\.)(outlook\.office365\.com|outlook\.office\.com|imap-mail\.outlook\.com|partner\.outlook\.cn)$/i;
@@ -91,20 +96,9 @@ export function fault(thrown: unknown, context: FaultContext): MailwatchdError {
   // The thrown error is no `cause`: imapflow's carries the whole command and the server's raw answer.
   return new MailwatchdError(code, {
     where: context.where,
-    detail: conceal(detail, context.secrets),
+    detail: withoutSecrets(detail, context.secrets),
     ...(remedy !== undefined && { remedy }),
   });
-}
-
-/** Text of a server made fit to print, with every secret taken out. */
-function conceal(text: string, secrets: string[]): string {
-  const clean = secrets
-    .filter((secret) => secret !== '')
-    // A server that repeats the command has it in a quoted string (RFC 3501 §4.3).
-    .flatMap((secret) => [secret, secret.replace(/["\\]/g, '\\$&')])
-    .reduce((result, secret) => result.replaceAll(secret, '[secret]'), text);
-  // Servers end sentences; ours go on with a colon.
-  return printable(clean.trim().replace(/\.$/, ''));
 }
 
 interface Classified {
@@ -113,11 +107,14 @@ interface Classified {
   remedy?: string;
 }
 
-function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
+function classify(error: ThrownError, { host, bye, byToken }: FaultContext): Classified {
   const code = text(error.code);
   const words = text(error.responseText) || text(error.response) || text(error.reason) || text(error.message);
   // Only a tagged refusal of LOGIN or AUTHENTICATE is about credentials; a BYE or a timeout meanwhile is not.
-  if (error.authenticationFailed === true) return refusedLogin(words, text(error.serverResponseCode), host);
+  if (error.authenticationFailed === true || NO_MECHANISM.test(words)) {
+    const refuse = byToken ? refusedToken : refusedLogin;
+    return refuse(withReason(words, error.oauthError), text(error.serverResponseCode), host);
+  }
 
   if (NOT_FOUND.has(code))
     return {
@@ -192,8 +189,34 @@ function classify(error: ThrownError, { host, bye }: FaultContext): Classified {
   return { code: 'CONNECTION_LOST', detail: ownWords ? words : `${words} (${code})` };
 }
 
+/** With the reason that stands in the server's challenge (RFC 7628 §3.2.2; XOAUTH2 copies it). */
+function withReason(words: string, challenge: unknown): string {
+  const status =
+    typeof challenge === 'object' && challenge !== null && 'status' in challenge && challenge.status;
+  return status ? `${words} (${status})` : words;
+}
+
+const isForNow = (words: string, responseCode: string): boolean =>
+  LATER_CODES.has(responseCode) || (responseCode !== 'AUTHENTICATIONFAILED' && LATER_WORDS.test(words));
+
+function refusedToken(words: string, responseCode: string): Classified {
+  if (isForNow(words, responseCode))
+    return { code: 'SERVER_UNAVAILABLE', detail: `login refused for now: ${words}` };
+  if (NO_MECHANISM.test(words))
+    return {
+      code: 'AUTH_LOGIN_DISABLED',
+      detail: 'the server offers neither OAUTHBEARER nor XOAUTH2',
+      remedy: 'use a `password`, or `security: tls` where it offers them under TLS only',
+    };
+  return {
+    code: 'AUTH_FAILED',
+    detail: words,
+    remedy: 'check `user` and `scope`, and that IMAP is allowed for this mailbox',
+  };
+}
+
 function refusedLogin(words: string, responseCode: string, host: string): Classified {
-  if (LATER_CODES.has(responseCode) || (responseCode !== 'AUTHENTICATIONFAILED' && LATER_WORDS.test(words)))
+  if (isForNow(words, responseCode))
     return { code: 'SERVER_UNAVAILABLE', detail: `login refused for now: ${words}` };
   if (APP_PASSWORD_WORDS.test(words) || (APP_PASSWORD_HOSTS.test(host) && responseCode !== 'PRIVACYREQUIRED'))
     return {
@@ -205,14 +228,9 @@ function refusedLogin(words: string, responseCode: string, host: string): Classi
     return {
       code: 'AUTH_BASIC_DISABLED',
       detail: words,
-      remedy:
-        'Microsoft 365 takes OAuth2 only; ask its administrator, or let the mail be forwarded to another mailbox',
+      remedy: 'Microsoft 365 takes OAuth2 only: configure `auth: { oauth2: … }` instead of `password`',
     };
-  if (
-    responseCode === 'PRIVACYREQUIRED' ||
-    LOGIN_DISABLED_WORDS.test(words) ||
-    /no matching authentication|unsupported authentication/i.test(words)
-  )
+  if (responseCode === 'PRIVACYREQUIRED' || LOGIN_DISABLED_WORDS.test(words) || NO_MECHANISM.test(words))
     return {
       code: 'AUTH_LOGIN_DISABLED',
       detail: words,

@@ -50,11 +50,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const { clock, signal, operationMs, log } = options;
   const begun = clock.monotonic();
   const where = `${options.host}:${options.port}`;
-  const secrets = [
-    options.password,
-    Buffer.from(options.password).toString('base64'),
-    Buffer.from(`\0${options.user}\0${options.password}`).toString('base64'),
-  ];
+  const { auth, secrets } = login(options);
   /** What ended the connection, where that is known better than by the command that fails of it. */
   let failure: MailwatchdError | undefined;
   /** The server's last NO or BAD: some of imapflow's methods log it and return false. */
@@ -82,7 +78,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       rejectUnauthorized: true,
       secureContext: trusting(options.ca),
     },
-    auth: { user: options.user, pass: options.password },
+    auth,
     disableAutoIdle: true,
     // IMAP4rev1 is enough, and the simplest: no ESEARCH, no MODSEQ, no compression bombs.
     disableAutoEnable: true,
@@ -111,7 +107,13 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     end(new MailwatchdError('SERVER_PROTOCOL', { where, detail })),
   );
   metered.allow(MAX_RESPONSES, MAX_RESPONSE_BYTES);
-  const context = (): FaultContext => ({ where, host: options.host, bye: client.byeReason, secrets });
+  const context = (): FaultContext => ({
+    where,
+    host: options.host,
+    bye: client.byeReason,
+    secrets,
+    byToken: 'accessToken' in options.credential,
+  });
 
   /** Closes with a reason that whatever runs will reject with. Deferred: imapflow may be in the middle of a step. */
   function end(reason: MailwatchdError): void {
@@ -503,6 +505,22 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       ...(error.remedy !== undefined && { remedy: error.remedy }),
     });
   }
+}
+
+/**
+ * imapflow's `auth`, and the forms in which the secret travels: LOGIN and SASL's PLAIN, OAUTHBEARER (RFC 7628 §3.1)
+ * or XOAUTH2, of which imapflow takes what the server offers.
+ */
+function login({ user, credential, host, port }: ConnectOptions) {
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  if ('password' in credential) {
+    const { password: pass } = credential;
+    return { auth: { user, pass }, secrets: [pass, base64(pass), base64(`\0${user}\0${pass}`)] };
+  }
+  const { accessToken } = credential;
+  const bearer = `auth=Bearer ${accessToken}\x01\x01`;
+  const forms = [`n,a=${user},\x01host=${host}\x01port=${port}\x01${bearer}`, `user=${user}\x01${bearer}`];
+  return { auth: { user, accessToken }, secrets: [accessToken, ...forms.map(base64)] };
 }
 
 /**

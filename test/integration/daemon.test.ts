@@ -66,7 +66,7 @@ test('whoever waited for the start finds every mailbox in the status', async () 
 
 test('once tells of a mailbox that failed before the last one was started', async () => {
   const folders = ['INBOX', 'A', 'B', 'C', 'D', 'E'];
-  using rig = await makeRig(1, [{ password: { env: 'UNSET' }, folders }]);
+  using rig = await makeRig(1, [{ auth: { password: { env: 'UNSET' } }, folders }]);
   const daemon = await start(rig.config, listeningLog(), 'once');
   const failures = await daemon.finished;
   expect(failures.map(({ mailbox }) => mailbox).toSorted()).toEqual(
@@ -144,14 +144,14 @@ test('a stop that the ledger cannot take down releases everything, and leaves th
 
 test('reload takes over a changed password', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
-  using rig = await makeRig(server.port, [{ password: { plain: new Secret('wrong') } }]);
+  using rig = await makeRig(server.port, [{ auth: { password: { plain: new Secret('wrong') } } }]);
   const log = listeningLog();
   const daemon = await start(rig.config, log);
   expect(await log.heard('mailbox_failing')).toMatchObject({ code: 'AUTH_FAILED' });
   const [account] = rig.config.accounts;
   await daemon.reload({
     ...rig.config,
-    accounts: [{ ...account!, password: { plain: new Secret(PASSWORD) } }],
+    accounts: [{ ...account!, auth: { password: { plain: new Secret(PASSWORD) } } }],
   });
   server.deliver(mail('now'));
   await log.heard('published');
@@ -163,7 +163,7 @@ test('reload tries a mailbox in trouble at once, though its configuration is the
   using rig = await makeRig(server.port);
   const file = join(rig.config.state.directory, 'password');
   writeFileSync(file, 'wrong');
-  rig.config.accounts[0]!.password = { file };
+  rig.config.accounts[0]!.auth = { password: { file } };
   const log = listeningLog();
   const clock = createManualClock();
   const daemon = await start(rig.config, log, 'run', clock);
@@ -226,7 +226,7 @@ test('once: catches up and ends; a mailbox that cannot is named, the others are 
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
   using rig = await makeRig(server.port, [
     {},
-    { name: 'other', password: { plain: new Secret('wrong') } },
+    { name: 'other', auth: { password: { plain: new Secret('wrong') } } },
     { name: 'third', folders: ['Inbux'] },
   ]);
   server.deliver(mail('one'));

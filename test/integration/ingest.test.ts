@@ -40,7 +40,7 @@ async function watch(rig: Rig, limits: { parseSeconds: number; parseMemoryMb: nu
   });
   const stopping = new AbortController();
   const watcher = watchMailbox({
-    account: { ...account!, password: async () => PASSWORD },
+    account: { ...account!, credential: async () => ({ password: PASSWORD }) },
     mailbox: { account: 'support', folder: 'INBOX' },
     mode: 'run',
     limits: config.limits,

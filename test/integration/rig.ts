@@ -40,7 +40,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         security: 'none',
         ca: null,
         user: USER,
-        password: { plain: new Secret(PASSWORD) },
+        auth: { password: { plain: new Secret(PASSWORD) } },
         folders: ['INBOX'],
         start: { kind: 'all' },
         after: { seen: false, move: null, delete: false },

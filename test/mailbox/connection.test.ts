@@ -31,7 +31,7 @@ const account = (port: number, changes: Partial<AccountSettings> = {}): AccountS
   security: 'none',
   ca: null,
   user: 'ann@example.org',
-  password: async () => PASSWORD,
+  credential: async () => ({ password: PASSWORD }),
   start: { kind: 'all' },
   after: { seen: false, move: null, delete: false },
   pollEvery: 60_000,
@@ -177,7 +177,8 @@ test.each(refusals)('login answered with %s', async (answer, host, code) => {
 
 test('the provider decides what a refusal without words means', () => {
   const refused = { authenticationFailed: true, responseText: 'LOGIN failed.', responseStatus: 'NO' };
-  const at = (host: string) => fault(refused, { where: host, host, bye: undefined, secrets: [] }).code;
+  const at = (host: string) =>
+    fault(refused, { where: host, host, bye: undefined, secrets: [], byToken: false }).code;
   expect(at('outlook.office365.com')).toBe('AUTH_BASIC_DISABLED');
   expect(at('imap.mail.yahoo.com')).toBe('AUTH_APP_PASSWORD');
   expect(at('imap.mail.me.com')).toBe('AUTH_APP_PASSWORD');
@@ -202,6 +203,7 @@ test.each([
     host: 'mail.example.org',
     bye: undefined,
     secrets: [],
+    byToken: false,
   });
   expect(error.code).toBe(expected);
   expect(error.message).toContain('mail.example.org:993');
@@ -240,7 +242,7 @@ test('a server that throttles is left alone at once, not waited for', async () =
 test('a password with every kind of character arrives as it is; no answer brings it into an error or a log', async () => {
   const password = 'pa"ss\\wörd {5} 漢字';
   await using server = await startScriptedServer({ password });
-  const settings = account(server.port, { password: async () => password });
+  const settings = account(server.port, { credential: async () => ({ password }) });
   expect(await probeMailbox(settings, 'INBOX', options())).toMatchObject({ messages: 0 });
 
   for (const capability of [[], ['AUTH=PLAIN'], ['AUTH=PLAIN', 'SASL-IR']]) {

@@ -96,7 +96,7 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
           security: options.security ?? 'none',
           ca: null,
           user: 'ann@example.org',
-          password: async () => PASSWORD,
+          credential: async () => ({ password: PASSWORD }),
           start: { kind: 'all' },
           after: { seen: false, move: null, delete: false },
           pollEvery: POLL_MS,

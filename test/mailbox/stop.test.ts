@@ -231,9 +231,9 @@ test('wrong credentials are tried ever more rarely, up to a quarter of an hour, 
   let reads = 0;
   await harness.watch({
     account: {
-      password: async () => {
+      credential: async () => {
         reads++;
-        return 'wrong';
+        return { password: 'wrong' };
       },
     },
   });
@@ -295,9 +295,9 @@ test('a password that cannot be had fails the mailbox and is asked for again', a
   let there = false;
   await harness.watch({
     account: {
-      password: async () => {
+      credential: async () => {
         if (!there) throw new MailwatchdError('SECRET_UNAVAILABLE', { where: '/run/secrets/support' });
-        return 'secret-pa55word';
+        return { password: 'secret-pa55word' };
       },
     },
   });

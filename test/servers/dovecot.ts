@@ -34,6 +34,8 @@ export interface DovecotOptions {
    * listens on 127.0.0.2, which clients reach from 127.0.0.1. Needs `certificate`.
    */
   loginDisabled?: boolean;
+  /** Takes access tokens as well, by these mechanisms; asks this server of them (RFC 7662). */
+  oauth2?: { introspectionEndpoint: string; mechanisms: ('xoauth2' | 'oauthbearer')[] };
   /** So many sessions at once, where Dovecot's own limits are too low. */
   sessions?: number;
 }
@@ -309,12 +311,12 @@ function configure(
   ports: { imapPort: number; imapsPort: number; lmtpPort: number },
   options: DovecotOptions,
 ): string {
-  const { certificate, driver = 'maildir', loginDisabled = false, sessions } = options;
+  const { certificate, driver = 'maildir', loginDisabled = false, sessions, oauth2 } = options;
   const version = execFileSync('/usr/sbin/dovecot', ['--version'], { encoding: 'utf8' });
   const words = version.startsWith('2.3.') ? wordsOf23 : wordsOf24;
   const root = process.getuid?.() === 0;
   return `
-${words({ users: join(directory, 'users'), driver, loginDisabled, certificate })}
+${words({ users: join(directory, 'users'), driver, loginDisabled, certificate, oauth2, directory })}
 base_dir = ${directory}/run
 state_dir = ${directory}/state
 log_path = ${directory}/dovecot.log
@@ -327,7 +329,7 @@ ${sessions === undefined ? '' : manySessions(sessions)}
 mail_max_userip_connections = 1000
 mailbox_idle_check_interval = 30 secs
 mail_fsync = never
-auth_mechanisms = plain login
+auth_mechanisms = plain login ${oauth2?.mechanisms.join(' ') ?? ''}
 auth_failure_delay = 0
 ssl = ${certificate ? 'yes' : 'no'}
 namespace inbox {
@@ -363,13 +365,24 @@ interface Settings {
   driver: string;
   loginDisabled: boolean;
   certificate: CertificateFiles | undefined;
+  oauth2: DovecotOptions['oauth2'];
+  directory: string;
 }
 
-const wordsOf23 = ({ users, driver, loginDisabled, certificate }: Settings): string => `
+const wordsOf23 = ({ users, driver, loginDisabled, certificate, oauth2, directory }: Settings): string => `
 protocols = imap lmtp
 mail_location = ${driver}:~/mail
 disable_plaintext_auth = ${loginDisabled ? 'yes' : 'no'}
 ${certificate ? `ssl_cert = <${certificate.certificate}\nssl_key = <${certificate.key}` : ''}
+${
+  oauth2
+    ? `passdb {
+  driver = oauth2
+  mechanisms = ${oauth2.mechanisms.join(' ')}
+  args = ${writeOAuth2(directory, oauth2.introspectionEndpoint)}
+}`
+    : ''
+}
 passdb {
   driver = passwd-file
   args = scheme=PLAIN username_format=%u ${users}
@@ -379,7 +392,7 @@ userdb {
   args = username_format=%u ${users}
 }`;
 
-const wordsOf24 = ({ users, driver, loginDisabled, certificate }: Settings): string => `
+const wordsOf24 = ({ users, driver, loginDisabled, certificate, oauth2 }: Settings): string => `
 dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
 protocols {
@@ -391,12 +404,38 @@ mail_path = ~/mail
 auth_allow_cleartext = ${loginDisabled ? 'no' : 'yes'}
 auth_username_format = %{user}
 ${certificate ? `ssl_server_cert_file = ${certificate.certificate}\nssl_server_key_file = ${certificate.key}` : ''}
+${
+  oauth2
+    ? `oauth2 {
+  introspection_mode = post
+  introspection_url = ${oauth2.introspectionEndpoint}
+  username_attribute = username
+}
+passdb oauth2 {
+  mechanisms_filter = ${oauth2.mechanisms.join(' ')}
+}`
+    : ''
+}
 passdb passwd-file {
   passwd_file_path = ${users}
 }
 userdb passwd-file {
   passwd_file_path = ${users}
 }`;
+
+/** In 2.3 the settings of a passdb stand in a file of its own. */
+function writeOAuth2(directory: string, introspectionEndpoint: string): string {
+  const file = join(directory, 'oauth2.conf');
+  const lines = [
+    'introspection_mode = post',
+    `introspection_url = ${introspectionEndpoint}`,
+    'username_attribute = username',
+    'active_attribute = active',
+    'active_value = true',
+  ];
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  return file;
+}
 
 /** By default a process serves one login, and goes on encrypting for it: twice as many processes. */
 const manySessions = (sessions: number): string => `

@@ -99,6 +99,8 @@ export interface ScriptedServer extends AsyncDisposable {
   delimiter: string;
   capabilities: string[];
   password: string;
+  /** Access tokens that OAUTHBEARER and XOAUTH2 take. */
+  accessTokens: Set<string>;
   greeting: string | null;
   /** Whether clients need not log in. */
   preauthenticated: boolean;
@@ -179,6 +181,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     delimiter: '/',
     capabilities: options.capabilities ?? ['IDLE', 'UIDPLUS', 'MOVE', 'ID', 'NAMESPACE'],
     password: options.password ?? 'secret-pa55word',
+    accessTokens: new Set(),
     greeting: options.greeting === undefined ? '* OK ready' : options.greeting,
     preauthenticated: false,
     script: options.script,
@@ -246,7 +249,8 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     /** The line so far and how many bytes of a literal are still to come. */
     let partial = '';
     let literal = 0;
-    let sasl: string | null = null;
+    /** What the next line of the client answers (RFC 3501 §6.2.2). */
+    let sasl: ((line: string) => void) | null = null;
     let idleTag: string | null = null;
 
     const put = (bytes: Buffer): void => {
@@ -337,10 +341,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
 
     function receive(line: string) {
       if (sasl !== null) {
-        const tag = sasl;
+        const answered = sasl;
         sasl = null;
-        const [, name, password] = Buffer.from(line, 'base64').toString().split('\0');
-        return login({ tag, name: 'AUTHENTICATE', rest: 'PLAIN', session }, name ?? '', password ?? '');
+        return answered(line);
       }
       if (idleTag !== null && /^done$/i.test(line)) {
         const command = { tag: idleTag, name: 'DONE', rest: '', session };
@@ -359,7 +362,12 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     }
 
     function note(command: Command): void {
-      const shown = command.name === 'LOGIN' ? '' : command.rest;
+      const shown =
+        command.name === 'LOGIN'
+          ? ''
+          : command.name === 'AUTHENTICATE'
+            ? command.rest.split(' ')[0]!
+            : command.rest;
       const text = `${command.name} ${shown}`.trim();
       server.commands.push(text);
       for (const waiter of [...waiting]) {
@@ -375,6 +383,27 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         return session.send(`${tag} NO [AUTHENTICATIONFAILED] wrong user name or password`);
       authenticated = true;
       session.send(`${tag} OK [CAPABILITY ${capabilities()}] welcome`);
+    }
+
+    /** PLAIN, or a token, whose refusal is explained in a challenge that wants an answer (RFC 7628 §3.2.3). */
+    function authenticate(command: Command) {
+      const [mechanism, initial] = command.rest.split(' ');
+      const respond = (line: string) => {
+        const fields = Buffer.from(line, 'base64').toString();
+        if (mechanism === 'PLAIN') {
+          const [, name, password] = fields.split('\0');
+          return login(command, name ?? '', password ?? '');
+        }
+        const [named, ...more] = fields.split('\x01');
+        const token = more.find((field) => field.startsWith('auth=Bearer '))?.slice('auth=Bearer '.length);
+        const isUser = named === (mechanism === 'XOAUTH2' ? `user=${user}` : `n,a=${user},`);
+        if (isUser && server.accessTokens.has(token ?? '')) return login(command, user, server.password);
+        session.send(`+ ${Buffer.from('{"status":"invalid_token"}').toString('base64')}`);
+        sasl = () => login(command, '', '');
+      };
+      if (initial !== undefined) return respond(initial);
+      sasl = respond;
+      session.send('+ ');
     }
 
     function capabilities(): string {
@@ -395,8 +424,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         case 'LOGIN':
           return login(command, words[0] ?? '', words[1] ?? '');
         case 'AUTHENTICATE':
-          sasl = tag;
-          return session.send('+ ');
+          return authenticate(command);
         case 'STARTTLS':
           return session.upgrade(`${tag} OK begin\r\n`);
         case 'ID':

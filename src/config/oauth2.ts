@@ -1,0 +1,94 @@
+/** `auth.oauth2` of an account: the providers that are known by name, and what its values have to do with each other. */
+import { typeName } from './format.ts';
+import { endpointSchema, oauth2Schema } from './schema.ts';
+import { secretSource } from './secret-form.ts';
+import { asMapping, type Fault, validateSection } from './section.ts';
+import type { OAuth2Config } from './types.ts';
+import type { KeyPath } from './yaml.ts';
+
+type Endpoints = Pick<
+  OAuth2Config,
+  'tokenEndpoint' | 'authorizationEndpoint' | 'deviceAuthorizationEndpoint'
+>;
+
+interface Provider extends Endpoints {
+  /** Full access by IMAP, and a refresh token. */
+  scope: string | null;
+}
+
+const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
+  // https://developers.google.com/identity/protocols/oauth2/native-app and
+  // https://developers.google.com/workspace/gmail/imap/xoauth2-protocol. Its device flow does not offer this scope.
+  google: () => ({
+    tokenEndpoint: 'https://oauth2.googleapis.com/token',
+    authorizationEndpoint: 'https://accounts.google.com/o/oauth2/v2/auth',
+    deviceAuthorizationEndpoint: null,
+    scope: 'https://mail.google.com/',
+  }),
+  // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code and
+  // https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
+  microsoft: (tenant) => {
+    const base = `https://login.microsoftonline.com/${tenant}/oauth2/v2.0`;
+    return {
+      tokenEndpoint: `${base}/token`,
+      authorizationEndpoint: `${base}/authorize`,
+      deviceAuthorizationEndpoint: `${base}/devicecode`,
+      scope: 'https://outlook.office.com/IMAP.AccessAsUser.All offline_access',
+    };
+  },
+};
+
+const PROVIDER_FORMS = `expected ${Object.keys(PROVIDERS).join(', ')} or { tokenEndpoint: URL, … }`;
+
+/** Checks what stands under `auth.oauth2`; null with faults where it is not right. `readByOthers`: as for a password. */
+export function checkOAuth2(
+  raw: unknown,
+  path: KeyPath,
+  faults: Fault[],
+  readByOthers: boolean,
+): { oauth2: OAuth2Config } | null {
+  const before = faults.length;
+  const fault = (key: string, message: string) =>
+    faults.push({ path: [...path, key], part: 'value', message });
+  const { provider, clientSecret, refreshToken, ...rest } = asMapping(raw, path, faults);
+  if (faults.length > before) return null;
+  const alsoKnown = ['provider', 'clientSecret', 'refreshToken'];
+  const values = validateSection(oauth2Schema, rest, path, faults, {}, alsoKnown);
+  const secret = (key: string, value: unknown) =>
+    value === undefined || value === null ? null : secretSource(value, [...path, key], faults, readByOthers);
+  const secrets = {
+    clientSecret: secret('clientSecret', clientSecret),
+    refreshToken: secret('refreshToken', refreshToken),
+  };
+  const known = providerOf(provider, String(values.tenant), [...path, 'provider'], faults);
+  const scope = (values.scope as string | null) ?? known?.scope ?? null;
+  if (known !== null && scope === null) fault('scope', 'must be given for a provider of your own');
+  if (provider !== 'microsoft' && rest.tenant !== undefined)
+    fault('tenant', 'is for provider: microsoft only');
+  if (faults.length > before || known === null || scope === null) return null;
+  const { scope: _, ...endpoints } = known;
+  return {
+    oauth2: {
+      ...endpoints,
+      ...secrets,
+      scope,
+      clientId: values.clientId as string,
+      tokenFile: values.tokenFile as string | null,
+    },
+  };
+}
+
+function providerOf(raw: unknown, tenant: string, path: KeyPath, faults: Fault[]): Provider | null {
+  const before = faults.length;
+  const fault = (found: string) => {
+    faults.push({ path, part: 'value', message: `${PROVIDER_FORMS}, found ${found}` });
+    return null;
+  };
+  if (typeof raw === 'string') {
+    const known = Object.hasOwn(PROVIDERS, raw) ? PROVIDERS[raw] : undefined;
+    return known === undefined ? fault('another string') : known(tenant);
+  }
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return fault(typeName(raw));
+  const values = validateSection(endpointSchema, raw as Record<string, unknown>, path, faults, {});
+  return faults.length > before ? null : { ...(values as unknown as Endpoints), scope: null };
+}
