@@ -149,6 +149,15 @@ function buildProgram(
       finish(await check(invocation(command), { offline: options.offline ?? false }));
     });
 
+  add(
+    'login <account>',
+    'get an account its OAuth2 tokens, by a browser on any machine',
+    'mailwatchd login support',
+  ).action(async (account: string, _options, command: Command) => {
+    const { login } = await import('./commands/login.ts');
+    finish(await login(invocation(command), account));
+  });
+
   add('plan', 'what a first start would fetch of each mailbox; writes nothing', 'mailwatchd plan').action(
     async (_options, command: Command) => {
       const { plan } = await import('./commands/plan.ts');

@@ -62,6 +62,8 @@ const USAGE: string[][] = [
   ['once', '--json'],
   ['check', '--online'],
   ['plan', '--yes'],
+  ['login'],
+  ['login', 'support', 'sales'],
   ['status', '--json=1'],
   ['list', '--limit', '0'],
   ['list', '--limit', '-1'],
@@ -91,16 +93,26 @@ test.each(USAGE.map((argv) => ({ argv })))('$argv is a usage error', async ({ ar
   expect(err).not.toMatch(/\p{Cc}(?!$)/u);
 });
 
-const CONFIGURED = ['run', 'once', 'check', 'plan', 'status', 'describe', 'list', 'adopt'];
+const CONFIGURED = ['run', 'once', 'check', 'login', 'plan', 'status', 'describe', 'list', 'adopt'];
+
+const withArgument = (command: string) => (command === 'login' ? [command, 'support'] : [command]);
 
 test.each(CONFIGURED)('%s with a configuration that is not there', async (command) => {
-  const { status, out, err } = await mailwatchd(command, '--config', join(directory, 'absent.yaml'));
+  const { status, out, err } = await mailwatchd(
+    ...withArgument(command),
+    '--config',
+    join(directory, 'absent.yaml'),
+  );
   expect({ status, out }).toEqual({ status: 78, out: '' });
   expect(err).toMatch(/^mailwatchd: CONFIG_UNREADABLE: [^\n]+\n$/);
 });
 
 test.each(CONFIGURED)('%s with a faulty configuration prints every fault', async (command) => {
-  const { status, out, err } = await mailwatchd(command, '--config', join(directory, 'faulty.yaml'));
+  const { status, out, err } = await mailwatchd(
+    ...withArgument(command),
+    '--config',
+    join(directory, 'faulty.yaml'),
+  );
   expect({ status, out }).toEqual({ status: 78, out: '' });
   expect(err).toMatch(/^mailwatchd: CONFIG_INVALID: /);
   expect(err).toContain('accounts (line 1');
@@ -209,6 +221,7 @@ test.each([
   'run',
   'once',
   'check',
+  'login',
   'plan',
   'status',
   'list',

@@ -21,7 +21,8 @@ const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
   // https://developers.google.com/workspace/gmail/imap/xoauth2-protocol. Its device flow does not offer this scope.
   google: () => ({
     tokenEndpoint: 'https://oauth2.googleapis.com/token',
-    authorizationEndpoint: 'https://accounts.google.com/o/oauth2/v2/auth',
+    // Else it gives a refresh token at the first login only.
+    authorizationEndpoint: 'https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent',
     deviceAuthorizationEndpoint: null,
     scope: 'https://mail.google.com/',
   }),

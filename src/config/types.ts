@@ -23,7 +23,7 @@ export interface OAuth2Config {
   clientSecret: SecretSource | null;
   /** Space-separated (RFC 6749 §3.3). */
   scope: string;
-  /** The first one, which those in `tokenFile` follow; null where a login gets it. */
+  /** The first one, which those in `tokenFile` follow; null where `mailwatchd login` gets it. */
   refreshToken: SecretSource | null;
   /** Where tokens are kept, absolute; null: `tokens/<account>.json` in the state directory. */
   tokenFile: string | null;

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
-import { type Application, refresh } from './endpoint.ts';
+import { type Application, type Grant, refresh } from './endpoint.ts';
 import { readTokens, storeTokens, type Tokens } from './token-file.ts';
 
 export interface AccessOptions {
@@ -44,8 +44,19 @@ export const originOf = (refreshToken: string | null): string | null =>
 
 /** OAUTH_LOGIN_NEEDED with what to do about it. */
 export function loginNeeded(account: string, detail: string): MailwatchdError {
-  const remedy = `configure a new \`refreshToken\` for ${account}, then SIGHUP`;
+  const remedy = `log in with \`mailwatchd login ${account}\``;
   return new MailwatchdError('OAUTH_LOGIN_NEEDED', { detail, remedy });
+}
+
+/** What is stored of a grant that came `at`, ms. `before`: the refresh token that stays, where there is no other. */
+export function tokensOf(grant: Grant, before: Pick<Tokens, 'refreshToken' | 'origin'>, at: number): Tokens {
+  return {
+    refreshToken: grant.refreshToken ?? before.refreshToken,
+    accessToken: grant.accessToken,
+    issuedAt: at,
+    expiresAt: at + (grant.expiresIn ?? UNTOLD_LIFETIME_S) * 1000,
+    origin: before.origin,
+  };
 }
 
 export function createAccess(options: AccessOptions): Access {
@@ -89,7 +100,7 @@ export function createAccess(options: AccessOptions): Access {
     if (dead?.refreshToken === refreshToken) throw dead.error;
     try {
       if (failure !== null && clock.monotonic() < failure.until) throw failure.error;
-      unsaved = tokensOf(await refresh(application, refreshToken), refreshToken, origin);
+      unsaved = tokensOf(await refresh(application, refreshToken), { refreshToken, origin }, clock.now());
       failure = null;
     } catch (thrown) {
       const error = toMailwatchdError(thrown, 'INTERNAL');
@@ -112,21 +123,6 @@ export function createAccess(options: AccessOptions): Access {
     const file = await readTokens(tokenFile);
     const stored = file?.origin === origin ? file : null;
     return { stored, refreshToken: stored?.refreshToken ?? configured, origin };
-  }
-
-  function tokensOf(
-    grant: Awaited<ReturnType<typeof refresh>>,
-    refreshToken: string,
-    origin: string | null,
-  ): Tokens {
-    const issuedAt = clock.now();
-    return {
-      refreshToken: grant.refreshToken ?? refreshToken,
-      accessToken: grant.accessToken,
-      issuedAt,
-      expiresAt: issuedAt + (grant.expiresIn ?? UNTOLD_LIFETIME_S) * 1000,
-      origin,
-    };
   }
 
   return {

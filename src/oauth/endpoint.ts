@@ -22,6 +22,8 @@ export interface Grant {
   expiresIn: number | null;
   /** Null where the one before stays valid (RFC 6749 §6). */
   refreshToken: string | null;
+  /** Seconds for which the refresh token is valid; null where it is not told. */
+  refreshExpiresIn: number | null;
 }
 
 /** An answer takes no longer; nobody types anything meanwhile. */
@@ -37,6 +39,60 @@ export async function refresh(application: Application, refreshToken: string): P
   );
 }
 
+/** What somebody has to enter, on any machine. */
+export interface DeviceCode {
+  address: string;
+  code: string;
+  /** Seconds. */
+  expiresIn: number;
+}
+
+/** Shows address and code, and waits until somebody has logged in there (RFC 8628). Throws as `refresh`. */
+export async function grantByDevice(
+  application: Application,
+  show: (code: DeviceCode) => void,
+): Promise<Grant> {
+  return ask(application, [], async (client, configuration) => {
+    const device = await client.initiateDeviceAuthorization(configuration, { scope: application.scope });
+    show({
+      address: device.verification_uri_complete ?? device.verification_uri,
+      code: device.user_code,
+      expiresIn: device.expires_in,
+    });
+    return client.pollDeviceAuthorizationGrant(configuration, device);
+  });
+}
+
+/**
+ * Lets somebody log in at an address, from where the browser goes on to `redirectUri` with a code (RFC 6749 §4.1) that
+ * only we can use (PKCE, RFC 7636). `visit` resolves with where it went. Throws as `refresh`.
+ */
+export async function grantByRedirect(
+  application: Application,
+  { redirectUri, user }: { redirectUri: string; user: string },
+  visit: (address: URL) => Promise<URL>,
+): Promise<Grant> {
+  return ask(application, [], async (client, configuration) => {
+    const verifier = client.randomPKCECodeVerifier();
+    const state = client.randomState();
+    const address = client.buildAuthorizationUrl(configuration, {
+      redirect_uri: redirectUri,
+      scope: application.scope,
+      code_challenge: await client.calculatePKCECodeChallenge(verifier),
+      code_challenge_method: 'S256',
+      state,
+      login_hint: user,
+    });
+    const answer = await visit(address);
+    // It tells servers apart (RFC 9207), of which there is one here, whose own name nobody has to configure.
+    answer.searchParams.delete('iss');
+    return client.authorizationCodeGrant(configuration, answer, {
+      pkceCodeVerifier: verifier,
+      expectedState: state,
+    });
+  });
+}
+
 type Client = typeof import('openid-client');
 
 /** Runs one request; `secrets` must not turn up in what it throws. */
@@ -49,14 +105,16 @@ async function ask(
   // Loaded by those who need it: it takes 17 ms and 6 MB (measured).
   const client = await import('openid-client');
   try {
-    const { access_token, expires_in, refresh_token } = await request(
-      client,
-      configure(client, application, clientSecret),
-    );
+    const answer = await request(client, configure(client, application, clientSecret));
+    // Google's and Microsoft's name, and Keycloak's.
+    const { refresh_token_expires_in, refresh_expires_in } = answer;
+    const refreshExpiresIn = Number(refresh_token_expires_in ?? refresh_expires_in);
     return {
-      accessToken: access_token,
-      expiresIn: expires_in ?? null,
-      refreshToken: refresh_token ?? null,
+      accessToken: answer.access_token,
+      expiresIn: answer.expires_in ?? null,
+      refreshToken: answer.refresh_token ?? null,
+      // Keycloak's 0: for ever.
+      refreshExpiresIn: refreshExpiresIn > 0 ? refreshExpiresIn : null,
     };
   } catch (error) {
     const where = new URL(application.tokenEndpoint).host;
@@ -102,6 +160,9 @@ function fault(client: Client, error: unknown, where: string, secrets: string[])
     if (LATER.has(error.error) || isLater(error.status)) return unavailable(where, detail);
     return refused(where, detail);
   }
+  // RFC 6749 §4.1.2.1
+  if (error instanceof client.AuthorizationResponseError)
+    return refused(where, words(error.error, error.error_description));
   // RFC 6749 §5.2: invalid_client may come as a challenge.
   if (error instanceof client.WWWAuthenticateChallengeError)
     return refused(where, `the client was refused (HTTP status ${error.status})`);

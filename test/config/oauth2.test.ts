@@ -17,7 +17,7 @@ test('a provider that is known by name brings its end points and scope', async (
   expect(await taken({})).toEqual({
     oauth2: {
       tokenEndpoint: 'https://oauth2.googleapis.com/token',
-      authorizationEndpoint: 'https://accounts.google.com/o/oauth2/v2/auth',
+      authorizationEndpoint: expect.stringContaining('access_type=offline'),
       deviceAuthorizationEndpoint: null,
       scope: 'https://mail.google.com/',
       clientId: 'id',

@@ -29,27 +29,19 @@ async function prepare(authorization: AuthorizationServer, mechanisms: ('xoauth2
   const place = createWorkplace({ accounts: [] });
   const refreshToken = join(place.directory, 'refresh-token');
   writeFileSync(refreshToken, authorization.grant('ann'), { mode: 0o600 });
-  const { tokenEndpoint } = authorization;
+  const { tokenEndpoint, deviceAuthorizationEndpoint } = authorization;
+  const provider = { tokenEndpoint, deviceAuthorizationEndpoint };
+  const application = { provider, scope: 'mail', clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
   place.configure({
     accounts: [
       {
         ...{ name: 'support', host: server.host, port: server.imapPort, security: 'none', user: 'ann' },
         ...{ folders: FOLDERS.map(({ folder }) => folder), start: 'all' },
-        auth: {
-          oauth2: {
-            ...{
-              provider: { tokenEndpoint },
-              scope: 'mail',
-              clientId: CLIENT_ID,
-              clientSecret: CLIENT_SECRET,
-            },
-            refreshToken: { file: refreshToken },
-          },
-        },
+        auth: { oauth2: { ...application, refreshToken: { file: refreshToken } } },
       },
     ],
   });
-  return { server, place, refreshToken, tokenFile: join(place.state, 'tokens', 'support.json') };
+  return { server, place, tokenFile: join(place.state, 'tokens', 'support.json') };
 }
 
 /** Appends `count` messages of the corpus, spread over the folders. */
@@ -182,10 +174,10 @@ test('killed between the rotation of a refresh token and its use: the new one wa
   await expectWell(server, place, daemon, consumer, 10);
 });
 
-test('killed while the answer with a rotated refresh token was on its way: said so, once, and mail waits for a login', async () => {
+test('killed while the answer with a rotated refresh token was on its way: said so, once, and mail comes after a login', async () => {
   await using authorization = await startAuthorizationServer();
   authorization.rotates = true;
-  const { server, place, refreshToken } = await prepare(authorization, ['xoauth2']);
+  const { server, place } = await prepare(authorization, ['xoauth2']);
   await using _server = server;
   await using _place = place;
   const consumer = startConsumer(place.storage);
@@ -202,7 +194,9 @@ test('killed while the answer with a rotated refresh token was on its way: said 
 
   const daemon = place.start();
   await daemon.until('each mailbox to fail', () =>
-    place.mailboxes()?.every(({ healthy, reason }) => !healthy && /OAUTH_LOGIN_NEEDED/.test(reason ?? '')),
+    place
+      .mailboxes()
+      ?.every(({ healthy, reason }) => !healthy && /mailwatchd login support/.test(reason ?? '')),
   );
   const check = await place.command(['status', '--check']);
   expect(check.status).toBe(1);
@@ -210,10 +204,12 @@ test('killed while the answer with a rotated refresh token was on its way: said 
   // Once by the daemon, whatever the number of its folders.
   expect(authorization.requests).toHaveLength(2);
 
-  writeFileSync(refreshToken, authorization.grant('ann'));
-  daemon.process.kill('SIGHUP');
+  const login = await place.command(['login', 'support']);
+  expect(login).toMatchObject({ status: 0, stderr: '' });
+  expect(login.stdout).toContain(`pid ${daemon.pid} was told`);
   await expectWell(server, place, daemon, consumer, 10);
-  expect(authorization.requests).toHaveLength(3);
+  // Two polls of the login's code.
+  expect(authorization.requests).toHaveLength(4);
   // No login was tried with what could not work.
   expect(server.log()).not.toMatch(/auth failed/);
 });

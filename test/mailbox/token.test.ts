@@ -68,7 +68,8 @@ test('a login that is needed is looked for, and nothing is asked of the server',
   await harness.watch({
     account: {
       credential: async () => {
-        if (!loggedIn) throw new MailwatchdError('OAUTH_LOGIN_NEEDED', { remedy: 'log in' });
+        if (!loggedIn)
+          throw new MailwatchdError('OAUTH_LOGIN_NEEDED', { remedy: 'mailwatchd login support' });
         return { accessToken: TOKEN };
       },
     },
@@ -76,7 +77,7 @@ test('a login that is needed is looked for, and nothing is asked of the server',
   for (let failures = 1; failures <= 5; failures++) {
     const report = await harness.retry(failures);
     expect(report).toMatchObject({ state: 'failing', healthy: false });
-    expect(report.reason).toMatch(/^OAUTH_LOGIN_NEEDED: .*log in/);
+    expect(report.reason).toMatch(/^OAUTH_LOGIN_NEEDED: .*mailwatchd login support/);
   }
   expect(harness.server.connections()).toBe(0);
   loggedIn = true;

@@ -129,7 +129,7 @@ test('a refresh token that is not valid any more is not tried again until there 
     const error = await access.token().catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
       code: 'OAUTH_LOGIN_NEEDED',
-      remedy: expect.stringContaining('for support'),
+      remedy: expect.stringContaining('mailwatchd login support'),
     });
     expect(String(error)).toContain('[secret] was revoked');
     clock.advance(900_000);

@@ -1,8 +1,9 @@
 /**
- * A small authorisation server on 127.0.0.1 that does what a test tells it: grants (RFC 6749), rotation of refresh
- * tokens, and introspection (RFC 7662) for Dovecot. Not a library's, since most tests are of its faults.
+ * A small authorisation server on 127.0.0.1 that does what a test tells it: grants by code with PKCE (RFC 6749, 7636),
+ * by device (RFC 8628) and by refresh token, rotation, and introspection (RFC 7662) for Dovecot. Not a library's, since
+ * most tests are of its faults.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -17,12 +18,20 @@ export interface AuthorizationServer extends AsyncDisposable {
   url: string;
   tokenEndpoint: string;
   introspectionEndpoint: string;
+  /** Where whoever comes is logged in as `visitor`, at once. */
+  authorizationEndpoint: string;
+  /** Its codes are entered by `visitor`, between the first and the second poll. */
+  deviceAuthorizationEndpoint: string;
+  /** Who logs in; null: somebody who refuses. */
+  visitor: string | null;
   /** Each request to the token end point, in order. */
   requests: TokenRequest[];
   /** Seconds. */
   lifetime: number;
   /** A new refresh token with each grant, after which the one before is not valid any more. */
   rotates: boolean;
+  /** Whether it gives refresh tokens at all. */
+  refreshes: boolean;
   /** Replaces the next answers of the token end point: true means it has been dealt with, also by silence. */
   script: ((request: TokenRequest) => boolean | undefined) | undefined;
   /** Access tokens with the user's name and their end, ms since the epoch. */
@@ -41,13 +50,22 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
 
+  /** By code, what it is good for. */
+  const codes = new Map<string, { challenge: string; redirectUri: string }>();
+  /** How often each was asked about. */
+  const devices = new Map<string, number>();
+
   const server: AuthorizationServer = {
     url,
     tokenEndpoint: `${url}/token`,
     introspectionEndpoint: `${url}/introspect`,
+    authorizationEndpoint: `${url}/authorize`,
+    deviceAuthorizationEndpoint: `${url}/device`,
+    visitor: 'ann',
     requests: [],
     lifetime: 3600,
     rotates: false,
+    refreshes: true,
     script: undefined,
     accessTokens: new Map(),
     refreshTokens: new Map(),
@@ -69,11 +87,28 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(typeof body === 'string' ? body : JSON.stringify(body));
     };
-    const { pathname } = new URL(request.url ?? '/', url);
+    const { pathname, searchParams } = new URL(request.url ?? '/', url);
     if (pathname === '/introspect') {
       const token = server.accessTokens.get(parameters.token ?? '');
       const active = token !== undefined && Date.now() < token.expiresAt;
       answer(200, active ? { active, username: token.user } : { active: false });
+      return;
+    }
+    if (pathname === '/authorize') {
+      response.writeHead(302, { location: authorize(searchParams).href });
+      response.end();
+      return;
+    }
+    if (pathname === '/device') {
+      devices.set('device-1', 0);
+      const verification_uri = `${url}/enter`;
+      answer(200, {
+        device_code: 'device-1',
+        user_code: 'ABCD-1234',
+        verification_uri,
+        expires_in: 900,
+        interval: 1,
+      });
       return;
     }
     if (pathname !== '/token') {
@@ -86,28 +121,63 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
     giveToken(asked);
   }
 
-  function giveToken({ parameters, answer }: TokenRequest): void {
-    const refuse = (status: number, error: string, description?: string) =>
+  function giveToken({ parameters, answer }: TokenRequest): undefined {
+    const refuse = (status: number, error: string, description?: string): undefined => {
       answer(status, { error, error_description: description });
-    if (parameters.client_id !== CLIENT_ID || parameters.client_secret !== CLIENT_SECRET) {
-      refuse(401, 'invalid_client');
-      return;
-    }
+    };
+    if (parameters.client_id !== CLIENT_ID || parameters.client_secret !== CLIENT_SECRET)
+      return refuse(401, 'invalid_client');
     const given = parameters.refresh_token ?? '';
-    const user = server.refreshTokens.get(given);
-    if (user === undefined) {
-      refuse(400, 'invalid_grant', `${given} was revoked.`);
-      return;
+    let user: string | null | undefined = server.visitor;
+    switch (parameters.grant_type) {
+      case 'refresh_token':
+        user = server.refreshTokens.get(given);
+        if (server.rotates) server.refreshTokens.delete(given);
+        break;
+      case 'authorization_code':
+        if (!isRightCode(parameters)) user = undefined;
+        break;
+      default: {
+        const polls = devices.get(parameters.device_code ?? '') ?? 0;
+        devices.set(parameters.device_code ?? '', polls + 1);
+        if (polls === 0) return refuse(400, 'authorization_pending');
+        if (user === null) return refuse(400, 'access_denied');
+      }
     }
-    if (server.rotates) server.refreshTokens.delete(given);
+    if (typeof user !== 'string') return refuse(400, 'invalid_grant', `${given} was revoked.`);
+    const isLogin = parameters.grant_type !== 'refresh_token';
     const accessToken = `access-canary-${randomUUID()}`;
     server.accessTokens.set(accessToken, { user, expiresAt: Date.now() + server.lifetime * 1000 });
     answer(200, {
       access_token: accessToken,
       token_type: 'Bearer',
       expires_in: server.lifetime,
-      ...(server.rotates && { refresh_token: server.grant(user) }),
+      ...((server.rotates || isLogin) && server.refreshes && { refresh_token: server.grant(user) }),
+      ...(isLogin && { refresh_token_expires_in: 7_776_000 }),
     });
+  }
+
+  /** RFC 6749 §4.1.2; RFC 9207 adds the issuer. */
+  function authorize(asked: URLSearchParams): URL {
+    const redirectUri = asked.get('redirect_uri') ?? '';
+    const back = new URL(redirectUri);
+    back.searchParams.set('state', asked.get('state') ?? '');
+    back.searchParams.set('iss', 'https://issuer.example');
+    if (server.visitor === null) {
+      back.searchParams.set('error', 'access_denied');
+    } else {
+      const code = randomUUID();
+      codes.set(code, { challenge: asked.get('code_challenge') ?? '', redirectUri });
+      back.searchParams.set('code', code);
+    }
+    return back;
+  }
+
+  function isRightCode({ code = '', code_verifier = '', redirect_uri }: Record<string, string>): boolean {
+    const known = codes.get(code);
+    codes.delete(code);
+    const challenge = createHash('sha256').update(code_verifier).digest('base64url');
+    return known !== undefined && known.challenge === challenge && known.redirectUri === redirect_uri;
   }
 
   return server;
