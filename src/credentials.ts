@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from './clock.ts';
-import { readSecret, type SecretSource } from './config/secrets.ts';
+import { readSecret, readSecretText, type SecretSource } from './config/secrets.ts';
 import type { AccountConfig, OAuth2Config } from './config/types.ts';
 import type { AccountSettings } from './mailbox/account.ts';
 import { type Access, createAccess } from './oauth/access.ts';
@@ -23,27 +23,29 @@ export interface CredentialsOptions {
 }
 
 export function openCredentials({ stateDirectory, environment, clock }: CredentialsOptions): Credentials {
-  /** By the account's name; another configuration of its OAuth2 is another one. */
-  const known = new Map<string, { oauth2: OAuth2Config; access: Access }>();
+  /** By the account's name; with another user or other settings of OAuth2 it is another one. */
+  const known = new Map<string, { settings: { user: string; oauth2: OAuth2Config }; access: Access }>();
 
-  function accessOf(account: string, oauth2: OAuth2Config): Access {
+  function accessOf(account: string, settings: { user: string; oauth2: OAuth2Config }): Access {
     const before = known.get(account);
-    if (isDeepStrictEqual(before?.oauth2, oauth2) && before !== undefined) return before.access;
+    if (before !== undefined && isDeepStrictEqual(before.settings, settings)) return before.access;
+    const { user, oauth2 } = settings;
     const access = createAccess({
       account,
+      user,
       application: applicationOf(oauth2, environment),
-      refreshToken: reader(oauth2.refreshToken, environment),
+      refreshToken: reader(oauth2.refreshToken, environment, readSecret),
       tokenFile: tokenFileOf(account, oauth2, stateDirectory),
       clock,
     });
-    known.set(account, { oauth2, access });
+    known.set(account, { settings, access });
     return access;
   }
 
   return {
-    of({ name, auth }) {
+    of({ name, user, auth }) {
       if ('password' in auth) return async () => ({ password: await readSecret(auth.password, environment) });
-      const access = accessOf(name, auth.oauth2);
+      const access = accessOf(name, { user, oauth2: auth.oauth2 });
       return async (refused) => ({ accessToken: await access.token(refused) });
     },
     retry() {
@@ -58,9 +60,17 @@ export function tokenFileOf(account: string, { tokenFile }: OAuth2Config, stateD
 }
 
 export function applicationOf(oauth2: OAuth2Config, environment: NodeJS.ProcessEnv): Application {
-  return { ...oauth2, clientSecret: reader(oauth2.clientSecret, environment) };
+  return {
+    ...oauth2,
+    clientSecret: reader(oauth2.clientSecret, environment, readSecret),
+    serviceAccountKey: reader(oauth2.serviceAccountKey, environment, readSecretText),
+  };
 }
 
-function reader(source: SecretSource | null, environment: NodeJS.ProcessEnv): (() => Promise<string>) | null {
-  return source && (() => readSecret(source, environment));
+function reader(
+  source: SecretSource | null,
+  environment: NodeJS.ProcessEnv,
+  read: typeof readSecret,
+): (() => Promise<string>) | null {
+  return source && (() => read(source, environment));
 }

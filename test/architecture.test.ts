@@ -52,6 +52,7 @@ test.each([
   ['winston', 'logging.ts'],
   ['convict', 'config/schema.ts'],
   ['openid-client', 'oauth/endpoint.ts'],
+  ['jose', 'oauth/endpoint.ts'],
 ])('%s is imported by one file', (library, only) => {
   const importers = new Set(
     imports

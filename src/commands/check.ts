@@ -1,7 +1,7 @@
 /** `mailwatchd check`: configuration, secrets, directories, then each mailbox up to opening it; a table of verdicts. */
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
-import { readSecret } from '../config/secrets.ts';
+import { readSecret, readSecretText } from '../config/secrets.ts';
 import { type AccountConfig, type Config, secretsOf } from '../config/types.ts';
 import { openCredentials, tokenFileOf } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
@@ -95,12 +95,15 @@ function checkSecrets(
 ): Promise<Verdict> {
   const { name, auth } = account;
   return verdict(`${name}: ${'password' in auth ? 'password' : 'oauth2'}`, async () => {
-    for (const secret of secretsOf(account)) await readSecret(secret, environment);
+    const key = 'oauth2' in auth ? auth.oauth2.serviceAccountKey : null;
+    for (const secret of secretsOf(account))
+      await (secret === key ? readSecretText : readSecret)(secret, environment);
     if ('password' in auth) return 'can be read';
     const file = tokenFileOf(name, auth.oauth2, state.directory);
     const tokens = await readTokens(file);
     if (tokens !== null) return `tokens in ${file}`;
-    if (auth.oauth2.refreshToken !== null) return `tokens will be in ${file}`;
+    if (auth.oauth2.refreshToken !== null || auth.oauth2.grant !== 'refreshToken')
+      return `tokens will be in ${file}`;
     throw loginNeeded(name, 'there is no token yet');
   });
 }

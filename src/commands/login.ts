@@ -11,7 +11,7 @@ import { silentLog } from '../logging.ts';
 import { probeMailbox } from '../mailbox/probe.ts';
 import { nearest } from '../nearest.ts';
 import { originOf, tokensOf } from '../oauth/access.ts';
-import { type Application, type Grant, grantByDevice, grantByRedirect } from '../oauth/endpoint.ts';
+import { type Application, grantByDevice, grantByRedirect, type TokenResponse } from '../oauth/endpoint.ts';
 import { awaitRedirect } from '../oauth/redirect.ts';
 import { storeTokens } from '../oauth/token-file.ts';
 import { assertOwner } from '../supervision/owner.ts';
@@ -74,11 +74,14 @@ function accountOf(config: Config, name: string): { account: AccountConfig; oaut
   }
   if ('password' in account.auth)
     throw new MailwatchdError('USAGE', { detail: `${name} logs in by a password: there is nothing to do` });
-  return { account, oauth2: account.auth.oauth2 };
+  const { oauth2 } = account.auth;
+  if (oauth2.grant !== 'refreshToken')
+    throw new MailwatchdError('USAGE', { detail: `${name} needs no login: it has grant: ${oauth2.grant}` });
+  return { account, oauth2 };
 }
 
 /** By a code that is entered anywhere, where the provider has that, else by a browser that comes back to us. */
-async function ask(application: Application, user: string, terminal: Terminal): Promise<Grant> {
+async function ask(application: Application, user: string, terminal: Terminal): Promise<TokenResponse> {
   const { stdout } = terminal;
   if (application.deviceAuthorizationEndpoint !== null) {
     return grantByDevice(application, ({ address, code, expiresIn }) => {
@@ -95,7 +98,11 @@ async function ask(application: Application, user: string, terminal: Terminal): 
 }
 
 /** Over SSH and in a container the browser, on another machine, does not reach us: then its address is copied. */
-async function askByRedirect(application: Application, user: string, terminal: Terminal): Promise<Grant> {
+async function askByRedirect(
+  application: Application,
+  user: string,
+  terminal: Terminal,
+): Promise<TokenResponse> {
   const { stdin, stdout } = terminal;
   const redirect = await awaitRedirect();
   const lines = createInterface({ input: stdin });

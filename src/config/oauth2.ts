@@ -12,9 +12,18 @@ type Endpoints = Pick<
 >;
 
 interface Provider extends Endpoints {
-  /** Full access by IMAP, and a refresh token. */
-  scope: string | null;
+  /** Access by IMAP: for somebody who logs in, with a refresh token, and for an application. */
+  scopes: { login: string | null; application: string | null };
 }
+
+const GRANT_KEYS = ['clientId', 'clientSecret', 'serviceAccountKey', 'refreshToken'] as const;
+type GrantKey = (typeof GRANT_KEYS)[number];
+/** Which of these keys a grant needs, and which it may have. */
+const GRANTS: Readonly<Record<OAuth2Config['grant'], { needs: GrantKey[]; takes: GrantKey[] }>> = {
+  refreshToken: { needs: ['clientId'], takes: ['clientSecret', 'refreshToken'] },
+  clientCredentials: { needs: ['clientId', 'clientSecret'], takes: [] },
+  serviceAccount: { needs: ['serviceAccountKey'], takes: [] },
+};
 
 const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
   // https://developers.google.com/identity/protocols/oauth2/native-app and
@@ -24,7 +33,7 @@ const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
     // Else it gives a refresh token at the first login only.
     authorizationEndpoint: 'https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent',
     deviceAuthorizationEndpoint: null,
-    scope: 'https://mail.google.com/',
+    scopes: { login: 'https://mail.google.com/', application: 'https://mail.google.com/' },
   }),
   // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code and
   // https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
@@ -34,7 +43,10 @@ const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
       tokenEndpoint: `${base}/token`,
       authorizationEndpoint: `${base}/authorize`,
       deviceAuthorizationEndpoint: `${base}/devicecode`,
-      scope: 'https://outlook.office.com/IMAP.AccessAsUser.All offline_access',
+      scopes: {
+        login: 'https://outlook.office.com/IMAP.AccessAsUser.All offline_access',
+        application: 'https://outlook.office365.com/.default',
+      },
     };
   },
 };
@@ -51,29 +63,48 @@ export function checkOAuth2(
   const before = faults.length;
   const fault = (key: string, message: string) =>
     faults.push({ path: [...path, key], part: 'value', message });
-  const { provider, clientSecret, refreshToken, ...rest } = asMapping(raw, path, faults);
+  const given = asMapping(raw, path, faults);
   if (faults.length > before) return null;
-  const alsoKnown = ['provider', 'clientSecret', 'refreshToken'];
+  const { provider, clientSecret, serviceAccountKey, refreshToken, ...rest } = given;
+  const alsoKnown = ['provider', 'clientSecret', 'serviceAccountKey', 'refreshToken'];
   const values = validateSection(oauth2Schema, rest, path, faults, {}, alsoKnown);
   const secret = (key: string, value: unknown) =>
     value === undefined || value === null ? null : secretSource(value, [...path, key], faults, readByOthers);
   const secrets = {
     clientSecret: secret('clientSecret', clientSecret),
+    serviceAccountKey: secret('serviceAccountKey', serviceAccountKey),
     refreshToken: secret('refreshToken', refreshToken),
   };
+  const grant = values.grant as OAuth2Config['grant'];
+  for (const key of Object.hasOwn(GRANTS, grant) ? GRANT_KEYS : []) {
+    const { needs, takes } = GRANTS[grant];
+    const isGiven = given[key] !== undefined && given[key] !== null;
+    if (needs.includes(key) && !isGiven) fault(key, `must be given with grant: ${grant}`);
+    if (isGiven && ![...needs, ...takes].includes(key)) fault(key, `not with grant: ${grant}`);
+  }
   const known = providerOf(provider, String(values.tenant), [...path, 'provider'], faults);
-  const scope = (values.scope as string | null) ?? known?.scope ?? null;
+  const scope =
+    (values.scope as string | null) ??
+    known?.scopes[grant === 'refreshToken' ? 'login' : 'application'] ??
+    null;
   if (known !== null && scope === null) fault('scope', 'must be given for a provider of your own');
   if (provider !== 'microsoft' && rest.tenant !== undefined)
     fault('tenant', 'is for provider: microsoft only');
+  if (provider === 'microsoft' && grant === 'serviceAccount')
+    fault('grant', 'serviceAccount is not for provider: microsoft');
+  if (provider === 'google' && grant === 'clientCredentials')
+    fault('grant', 'clientCredentials is not for provider: google');
+  if (provider === 'microsoft' && grant === 'clientCredentials' && values.tenant === 'common')
+    fault('tenant', "must be the directory's id or domain with grant: clientCredentials");
   if (faults.length > before || known === null || scope === null) return null;
-  const { scope: _, ...endpoints } = known;
+  const { scopes: _, ...endpoints } = known;
   return {
     oauth2: {
       ...endpoints,
       ...secrets,
       scope,
-      clientId: values.clientId as string,
+      grant,
+      clientId: values.clientId as string | null,
       tokenFile: values.tokenFile as string | null,
     },
   };
@@ -91,5 +122,6 @@ function providerOf(raw: unknown, tenant: string, path: KeyPath, faults: Fault[]
   }
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return fault(typeName(raw));
   const values = validateSection(endpointSchema, raw as Record<string, unknown>, path, faults, {});
-  return faults.length > before ? null : { ...(values as unknown as Endpoints), scope: null };
+  if (faults.length > before) return null;
+  return { ...(values as unknown as Endpoints), scopes: { login: null, application: null } };
 }

@@ -221,7 +221,16 @@ export const oauth2Schema = {
     ),
     'common',
   ),
-  clientId: leaf("The application's id at the provider", text('a client id', 500), null),
+  grant: leaf(
+    'How tokens are got: after a login, as an application, or as a service account',
+    oneOf('refreshToken', 'clientCredentials', 'serviceAccount'),
+    'refreshToken',
+  ),
+  clientId: leaf(
+    "The application's id at the provider",
+    format('a client id', (value) => value === null || isText(value, 500)),
+    null,
+  ),
   scope: leaf(
     'Space-separated; default: access by IMAP, where the provider is known',
     format(

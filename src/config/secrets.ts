@@ -59,16 +59,44 @@ export async function readSecret(
   environment: NodeJS.ProcessEnv,
   commandTimeout: number = COMMAND_TIMEOUT_MS,
 ): Promise<string> {
+  const text = await readSecretText(source, environment, commandTimeout);
+  // A line end or NUL in a LOGIN command would be another command.
+  if (hasControlCharacter(text))
+    throw unavailable(nameOf(source), 'holds more than one line, or a control character');
+  return text;
+}
+
+/** As `readSecret`, for a text of several lines, such as a key. */
+export async function readSecretText(
+  source: SecretSource,
+  environment: NodeJS.ProcessEnv,
+  commandTimeout: number = COMMAND_TIMEOUT_MS,
+): Promise<string> {
+  const where = nameOf(source);
+  const raw = await readSource(source, where, environment, commandTimeout);
+  const secret = raw.replace(/\r?\n$/, '');
+  if (secret === '') throw unavailable(where, 'is empty');
+  return secret;
+}
+
+async function readSource(
+  source: SecretSource,
+  where: string,
+  environment: NodeJS.ProcessEnv,
+  commandTimeout: number,
+): Promise<string> {
   if ('plain' in source) return source.plain.reveal();
-  if ('env' in source) {
-    const where = `environment variable ${source.env}`;
-    const value = environment[source.env];
-    if (value === undefined) throw unavailable(where, 'is not set');
-    return usable(where, value);
-  }
-  if ('file' in source) return usable(source.file, await readSecretFile(source.file));
-  const where = `command ${source.command[0]}`;
-  return usable(where, await runSecretCommand(where, source.command, environment, commandTimeout));
+  if ('file' in source) return readSecretFile(source.file);
+  if ('command' in source) return runSecretCommand(where, source.command, environment, commandTimeout);
+  const value = environment[source.env];
+  if (value === undefined) throw unavailable(where, 'is not set');
+  return value;
+}
+
+function nameOf(source: SecretSource): string {
+  if ('plain' in source) return 'the configuration';
+  if ('file' in source) return source.file;
+  return 'env' in source ? `environment variable ${source.env}` : `command ${source.command[0]}`;
 }
 
 /** What the operator should hear of a source: a secret's own file that everybody can read. */
@@ -82,15 +110,6 @@ export async function secretWarning(source: SecretSource): Promise<string | null
   } catch {
     return null; // readSecret says what is wrong with it, when it is needed
   }
-}
-
-function usable(where: string, value: string): string {
-  const secret = value.replace(/\r?\n$/, '');
-  if (secret === '') throw unavailable(where, 'is empty');
-  // A line end or NUL in a LOGIN command would be another command.
-  if (hasControlCharacter(secret))
-    throw unavailable(where, 'holds more than one line, or a control character');
-  return secret;
 }
 
 /** Whether a text holds C0 controls or DEL, which no user name, password or path of ours may. */

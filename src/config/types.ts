@@ -12,15 +12,20 @@ export interface AfterActions {
   delete: boolean;
 }
 
-/** How an account gets access tokens (RFC 6749), by a refresh token. */
+/** How an account gets access tokens. */
 export interface OAuth2Config {
   /** URLs: https, or http on a loopback host. Null where the provider has none. */
   tokenEndpoint: string;
   authorizationEndpoint: string | null;
   deviceAuthorizationEndpoint: string | null;
-  clientId: string;
-  /** Null for a public client (RFC 6749 §2.1). */
+  /** By a refresh token (RFC 6749 §6), as an application (§4.4), or as a service account (RFC 7523). */
+  grant: 'refreshToken' | 'clientCredentials' | 'serviceAccount';
+  /** Null for a service account only. */
+  clientId: string | null;
+  /** Null for a public client (RFC 6749 §2.1) and a service account. */
   clientSecret: SecretSource | null;
+  /** Null but for a service account. */
+  serviceAccountKey: SecretSource | null;
   /** Space-separated (RFC 6749 §3.3). */
   scope: string;
   /** The first one, which those in `tokenFile` follow; null where `mailwatchd login` gets it. */
@@ -103,6 +108,9 @@ export interface Config {
 
 /** Every secret that an account's configuration names. */
 export function secretsOf({ auth }: AccountConfig): SecretSource[] {
-  const sources = 'password' in auth ? [auth.password] : [auth.oauth2.clientSecret, auth.oauth2.refreshToken];
+  const sources =
+    'password' in auth
+      ? [auth.password]
+      : [auth.oauth2.clientSecret, auth.oauth2.serviceAccountKey, auth.oauth2.refreshToken];
   return sources.filter((source) => source !== null);
 }

@@ -2,14 +2,16 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
-import { type Application, type Grant, refresh } from './endpoint.ts';
+import { type Application, requestToken, type TokenResponse } from './endpoint.ts';
 import { readTokens, storeTokens, type Tokens } from './token-file.ts';
 
 export interface AccessOptions {
   /** Its name, for what to do. */
   account: string;
   application: Application;
-  /** The first refresh token, which the stored ones follow; null where a login gets it. */
+  /** Whose mailbox it is. */
+  user: string;
+  /** The first refresh token, which the stored ones follow; null where a login gets it, or none is needed. */
   refreshToken: (() => Promise<string>) | null;
   /** Absolute. */
   tokenFile: string;
@@ -48,72 +50,90 @@ export function loginNeeded(account: string, detail: string): MailwatchdError {
   return new MailwatchdError('OAUTH_LOGIN_NEEDED', { detail, remedy });
 }
 
-/** What is stored of a grant that came `at`, ms. `before`: the refresh token that stays, where there is no other. */
-export function tokensOf(grant: Grant, before: Pick<Tokens, 'refreshToken' | 'origin'>, at: number): Tokens {
+/** What is stored of a response that came `at`, ms. `before`: the refresh token that stays, where there is no other. */
+export function tokensOf(
+  response: TokenResponse,
+  before: Pick<Tokens, 'refreshToken' | 'origin'>,
+  at: number,
+): Tokens {
   return {
-    refreshToken: grant.refreshToken ?? before.refreshToken,
-    accessToken: grant.accessToken,
+    refreshToken: response.refreshToken ?? before.refreshToken,
+    accessToken: response.accessToken,
     issuedAt: at,
-    expiresAt: at + (grant.expiresIn ?? UNTOLD_LIFETIME_S) * 1000,
+    expiresAt: at + (response.expiresIn ?? UNTOLD_LIFETIME_S) * 1000,
     origin: before.origin,
   };
 }
 
 export function createAccess(options: AccessOptions): Access {
-  const { account, application, tokenFile, clock } = options;
+  const { account, application, user, tokenFile, clock } = options;
   const spare = SPARE.least + SPARE.jitter * (options.random ?? Math.random)();
   let held: Tokens | null = null;
   /** Given out by the end point, but not stored yet. */
   let unsaved: Tokens | null = null;
   /** A refresh token that is not valid any more, and what was said of it. */
-  let dead: { refreshToken: string; error: MailwatchdError } | null = null;
+  let dead: { refreshToken: string | null; error: MailwatchdError } | null = null;
   let failure: { error: MailwatchdError; until: number } | null = null;
-  let pending: Promise<string> | null = null;
+  let pending: Promise<Tokens> | null = null;
 
   const usable = (tokens: Tokens | null, refused: string | undefined, spared = spare): tokens is Tokens => {
     if (tokens === null) return false;
     const { accessToken, issuedAt, expiresAt } = tokens;
     const now = clock.now();
-    if (accessToken === refused && now - issuedAt >= NEW_MS) return false;
+    // Either way: the clock may have been set back.
+    if (accessToken === refused && Math.abs(now - issuedAt) >= NEW_MS) return false;
     return now < expiresAt - spared * (expiresAt - issuedAt);
   };
 
-  async function obtain(refused: string | undefined): Promise<string> {
-    if (unsaved === null && usable(held, refused)) return held.accessToken;
-    if (unsaved === null) await renew(refused);
-    if (unsaved !== null) {
-      await storeTokens(tokenFile, unsaved);
-      held = unsaved;
-      unsaved = null;
+  async function obtain(refused: string | undefined): Promise<Tokens> {
+    if (unsaved !== null) return save(unsaved);
+    if (usable(held, refused)) return held;
+    // Another process may have been here: `check`, `login`, or we before a restart.
+    const { stored, refreshToken, origin } = await known();
+    held = stored;
+    if (usable(stored, refused)) return stored;
+    if (refreshToken === null && application.grant === 'refreshToken')
+      throw loginNeeded(account, 'there is no token yet');
+    try {
+      const response = await ask(refreshToken);
+      return await save(tokensOf(response, { refreshToken, origin }, clock.now()));
+    } catch (thrown) {
+      const { code } = toMailwatchdError(thrown, 'INTERNAL');
+      // Meanwhile another process may have been given the one that follows.
+      if (code === 'OAUTH_LOGIN_NEEDED' && (await known()).refreshToken !== refreshToken)
+        return obtain(refused);
+      // Its last part is spare time, for this.
+      if (code === 'OAUTH_UNAVAILABLE' && usable(stored, refused, 0)) return stored;
+      throw thrown;
     }
-    if (held === null) throw loginNeeded(account, 'there is no token yet');
-    return held.accessToken;
   }
 
-  /** Leaves a usable token in `held`, or a new one in `unsaved`. */
-  async function renew(refused: string | undefined): Promise<void> {
-    const { stored, refreshToken, origin } = await known();
-    // Another process may have been here: `check`, `login`, or we before a restart.
-    held = stored;
-    if (usable(stored, refused)) return;
-    if (refreshToken === null) throw loginNeeded(account, 'there is no token yet');
-    if (dead?.refreshToken === refreshToken) throw dead.error;
+  /** Asks the end point, unless what it says is known. */
+  async function ask(refreshToken: string | null): Promise<TokenResponse> {
+    if (dead !== null && dead.refreshToken === refreshToken) throw dead.error;
+    if (failure !== null && clock.monotonic() < failure.until) throw failure.error;
     try {
-      if (failure !== null && clock.monotonic() < failure.until) throw failure.error;
-      unsaved = tokensOf(await refresh(application, refreshToken), { refreshToken, origin }, clock.now());
+      const response = await requestToken(application, { user, refreshToken, at: clock.now() });
       failure = null;
+      return response;
     } catch (thrown) {
       const error = toMailwatchdError(thrown, 'INTERNAL');
       if (error.code === 'OAUTH_LOGIN_NEEDED') {
-        // It may have been followed by another one meanwhile, in another process.
-        if ((await known()).refreshToken !== refreshToken) return renew(refused);
         dead = { refreshToken, error: loginNeeded(account, error.message) };
         throw dead.error;
       }
-      if (error !== failure?.error) failure = { error, until: clock.monotonic() + QUIET_MS };
-      // Its last part is spare time, for this.
-      if (!(error.code === 'OAUTH_UNAVAILABLE' && usable(held, refused, 0))) throw error;
+      failure = { error, until: clock.monotonic() + QUIET_MS };
+      throw error;
     }
+  }
+
+  /** Commits, then hands over. */
+  async function save(tokens: Tokens): Promise<Tokens> {
+    unsaved = tokens;
+    await storeTokens(tokenFile, tokens);
+    unsaved = null;
+    held = tokens;
+    return tokens;
   }
 
   /** The refresh token to use: the stored one, unless another has been configured since. */
@@ -126,11 +146,11 @@ export function createAccess(options: AccessOptions): Access {
   }
 
   return {
-    token(refused) {
+    async token(refused) {
       pending ??= obtain(refused).finally(() => {
         pending = null;
       });
-      return pending;
+      return (await pending).accessToken;
     },
     retry() {
       held = null;

@@ -1,4 +1,4 @@
-/** Asks a token end point, and the only file that knows openid-client: every fault becomes one of the table. */
+/** Asks a token end point, and the only file that knows openid-client and jose: every fault becomes one of the table. */
 import type { Configuration, TokenEndpointResponse } from 'openid-client';
 import { MailwatchdError } from '../errors.ts';
 import { withoutSecrets } from '../escape.ts';
@@ -9,18 +9,23 @@ export interface Application {
   tokenEndpoint: string;
   authorizationEndpoint: string | null;
   deviceAuthorizationEndpoint: string | null;
-  clientId: string;
-  /** Read anew at each request; null for a public client. */
+  /** How tokens are got: RFC 6749 §6, §4.4, RFC 7523 §2.1. */
+  grant: 'refreshToken' | 'clientCredentials' | 'serviceAccount';
+  /** Null for a service account, whose key names it. */
+  clientId: string | null;
+  /** Secrets are read anew at each request. Null for a public client, and for a service account. */
   clientSecret: (() => Promise<string>) | null;
+  /** The JSON that Google gives out; null for the other grants. */
+  serviceAccountKey: (() => Promise<string>) | null;
   scope: string;
 }
 
 /** What the end point gave. */
-export interface Grant {
+export interface TokenResponse {
   accessToken: string;
   /** Seconds; null where it is not told. */
   expiresIn: number | null;
-  /** Null where the one before stays valid (RFC 6749 §6). */
+  /** Null where the one before stays valid (RFC 6749 §6), or there is none. */
   refreshToken: string | null;
   /** Seconds for which the refresh token is valid; null where it is not told. */
   refreshExpiresIn: number | null;
@@ -29,13 +34,35 @@ export interface Grant {
 /** An answer takes no longer; nobody types anything meanwhile. */
 const REQUEST_SECONDS = 20;
 
+/** For whom a token is, and `at` what time (ms). `refreshToken`: null where the grant needs none. */
+export interface TokenRequest {
+  user: string;
+  refreshToken: string | null;
+  at: number;
+}
+
 /**
- * A new access token (RFC 6749 §6). Throws OAUTH_LOGIN_NEEDED where the refresh token is not valid any more,
- * OAUTH_REFUSED, OAUTH_UNAVAILABLE.
+ * A new access token. Throws OAUTH_LOGIN_NEEDED where a refresh token is not valid any more, OAUTH_REFUSED,
+ * OAUTH_UNAVAILABLE, SECRET_UNAVAILABLE.
  */
-export async function refresh(application: Application, refreshToken: string): Promise<Grant> {
-  return ask(application, [refreshToken], async (client, configuration) =>
-    client.refreshTokenGrant(configuration, refreshToken, { scope: application.scope }),
+export async function requestToken(
+  application: Application,
+  { user, refreshToken, at }: TokenRequest,
+): Promise<TokenResponse> {
+  const { scope, serviceAccountKey } = application;
+  if (serviceAccountKey !== null) {
+    const key = readServiceAccountKey(await serviceAccountKey());
+    const assertion = await assertionOf(key, { application, user, at });
+    return ask({ ...application, clientId: key.client_email }, [assertion], (client, configuration) =>
+      client.genericGrantRequest(configuration, JWT_BEARER, { assertion }),
+    );
+  }
+  if (application.grant === 'clientCredentials' || refreshToken === null)
+    return ask(application, [], (client, configuration) =>
+      client.clientCredentialsGrant(configuration, { scope }),
+    );
+  return ask(application, [refreshToken], (client, configuration) =>
+    client.refreshTokenGrant(configuration, refreshToken, { scope }),
   );
 }
 
@@ -47,11 +74,11 @@ export interface DeviceCode {
   expiresIn: number;
 }
 
-/** Shows address and code, and waits until somebody has logged in there (RFC 8628). Throws as `refresh`. */
+/** Shows address and code, and waits until somebody has logged in there (RFC 8628). Throws as `requestToken`. */
 export async function grantByDevice(
   application: Application,
   show: (code: DeviceCode) => void,
-): Promise<Grant> {
+): Promise<TokenResponse> {
   return ask(application, [], async (client, configuration) => {
     const device = await client.initiateDeviceAuthorization(configuration, { scope: application.scope });
     show({
@@ -65,13 +92,13 @@ export async function grantByDevice(
 
 /**
  * Lets somebody log in at an address, from where the browser goes on to `redirectUri` with a code (RFC 6749 §4.1) that
- * only we can use (PKCE, RFC 7636). `visit` resolves with where it went. Throws as `refresh`.
+ * only we can use (PKCE, RFC 7636). `visit` resolves with where it went. Throws as `requestToken`.
  */
 export async function grantByRedirect(
   application: Application,
   { redirectUri, user }: { redirectUri: string; user: string },
   visit: (address: URL) => Promise<URL>,
-): Promise<Grant> {
+): Promise<TokenResponse> {
   return ask(application, [], async (client, configuration) => {
     const verifier = client.randomPKCECodeVerifier();
     const state = client.randomState();
@@ -100,7 +127,7 @@ async function ask(
   application: Application,
   secrets: string[],
   request: (client: Client, configuration: Configuration) => Promise<TokenEndpointResponse>,
-): Promise<Grant> {
+): Promise<TokenResponse> {
   const clientSecret = (await application.clientSecret?.()) ?? null;
   // Loaded by those who need it: it takes 17 ms and 6 MB (measured).
   const client = await import('openid-client');
@@ -118,7 +145,57 @@ async function ask(
     };
   } catch (error) {
     const where = new URL(application.tokenEndpoint).host;
-    throw fault(client, error, where, [...secrets, ...(clientSecret === null ? [] : [clientSecret])]);
+    const all = [...secrets, ...(clientSecret === null ? [] : [clientSecret])];
+    throw fault(client, error, { where, secrets: all, byRefresh: application.grant === 'refreshToken' });
+  }
+}
+
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+/** Google takes no assertion that is valid for more than an hour. */
+const ASSERTION_SECONDS = 600;
+
+interface ServiceAccountKey {
+  client_email: string;
+  private_key: string;
+  private_key_id: string;
+}
+
+function readServiceAccountKey(text: string): ServiceAccountKey {
+  try {
+    const key = JSON.parse(text) as Partial<ServiceAccountKey> | null;
+    const { client_email, private_key, private_key_id } = key ?? {};
+    if (client_email && private_key && private_key_id) return { client_email, private_key, private_key_id };
+  } catch {
+    // Not JSON: said below, without the text.
+  }
+  throw badKey();
+}
+
+const badKey = () =>
+  new MailwatchdError('SECRET_UNAVAILABLE', {
+    where: 'serviceAccountKey',
+    detail: 'is not the key of a service account',
+    remedy: 'take the JSON file that Google gives out, as it is',
+  });
+
+/** What a service account signs to act as the user (https://developers.google.com/identity/protocols/oauth2/service-account). */
+async function assertionOf(
+  key: ServiceAccountKey,
+  { application, user, at }: { application: Application; user: string; at: number },
+): Promise<string> {
+  const { SignJWT, importPKCS8 } = await import('jose');
+  const issuedAt = Math.floor(at / 1000);
+  try {
+    return await new SignJWT({ scope: application.scope })
+      .setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid: key.private_key_id })
+      .setIssuer(key.client_email)
+      .setSubject(user)
+      .setAudience(application.tokenEndpoint)
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(issuedAt + ASSERTION_SECONDS)
+      .sign(await importPKCS8(key.private_key, 'RS256'));
+  } catch {
+    throw badKey(); // What was thrown may hold a part of the key.
   }
 }
 
@@ -134,9 +211,14 @@ function configure(client: Client, application: Application, clientSecret: strin
         device_authorization_endpoint: deviceAuthorizationEndpoint,
       }),
     },
-    application.clientId,
+    application.clientId ?? '',
     undefined,
-    clientSecret === null ? client.None() : client.ClientSecretPost(clientSecret),
+    application.serviceAccountKey !== null
+      ? // The assertion tells who asks (RFC 7523 §3.1).
+        () => undefined
+      : clientSecret === null
+        ? client.None()
+        : client.ClientSecretPost(clientSecret),
   );
   configuration.timeout = REQUEST_SECONDS;
   // The configuration allows it on loopback only.
@@ -151,12 +233,17 @@ const LATER = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
 
 const isLater = (status: number): boolean => status >= 500 || status === 429 || status === 408;
 
-function fault(client: Client, error: unknown, where: string, secrets: string[]): MailwatchdError {
+function fault(
+  client: Client,
+  error: unknown,
+  { where, secrets, byRefresh }: { where: string; secrets: string[]; byRefresh: boolean },
+): MailwatchdError {
   const words = (...texts: (string | undefined)[]) =>
     withoutSecrets(texts.filter(Boolean).join(': '), secrets);
   if (error instanceof client.ResponseBodyError) {
     const detail = words(error.error, error.error_description);
-    if (LOGIN_NEEDED.has(error.error)) return new MailwatchdError('OAUTH_LOGIN_NEEDED', { where, detail });
+    if (byRefresh && LOGIN_NEEDED.has(error.error))
+      return new MailwatchdError('OAUTH_LOGIN_NEEDED', { where, detail });
     if (LATER.has(error.error) || isLater(error.status)) return unavailable(where, detail);
     return refused(where, detail);
   }
@@ -183,5 +270,5 @@ const refused = (where: string, detail: string) =>
   new MailwatchdError('OAUTH_REFUSED', {
     where,
     detail,
-    remedy: 'check `clientId`, `clientSecret` and `scope`',
+    remedy: 'check `scope`, and `clientId` with `clientSecret` or `serviceAccountKey`',
   });

@@ -20,8 +20,10 @@ test('a provider that is known by name brings its end points and scope', async (
       authorizationEndpoint: expect.stringContaining('access_type=offline'),
       deviceAuthorizationEndpoint: null,
       scope: 'https://mail.google.com/',
+      grant: 'refreshToken',
       clientId: 'id',
       clientSecret: { env: 'CLIENT_SECRET' },
+      serviceAccountKey: null,
       refreshToken: null,
       tokenFile: null,
     },
@@ -51,6 +53,25 @@ test('a provider of your own', async () => {
   });
 });
 
+test('other grants bring their scope, and take other keys', async () => {
+  const application = { provider: 'microsoft', tenant: 'example.org', grant: 'clientCredentials' };
+  expect(await taken(application)).toMatchObject({
+    oauth2: { grant: 'clientCredentials', scope: 'https://outlook.office365.com/.default' },
+  });
+  const key = {
+    clientId: undefined,
+    clientSecret: undefined,
+    serviceAccountKey: { file: '/run/secrets/key.json' },
+  };
+  expect(await taken({ grant: 'serviceAccount', ...key })).toMatchObject({
+    oauth2: {
+      clientId: null,
+      serviceAccountKey: { file: '/run/secrets/key.json' },
+      scope: 'https://mail.google.com/',
+    },
+  });
+});
+
 const own = (tokenEndpoint: unknown) => ({ provider: { tokenEndpoint }, scope: 'mail' });
 
 describe('faults', () => {
@@ -73,7 +94,7 @@ describe('faults', () => {
     [
       'nothing in it',
       one({ clientId: undefined }),
-      /^accounts\[0\]\.auth\.oauth2\.clientId: .*found nothing$/,
+      'accounts[0].auth.oauth2.clientId: must be given with grant: refreshToken',
     ],
     [
       'an unknown provider',
@@ -92,6 +113,34 @@ describe('faults', () => {
       'a secret in two places',
       one({ clientSecret: { file: '/a', env: 'A' } }),
       /oauth2\.clientSecret: .*2 keys/,
+    ],
+    [
+      'an unknown grant',
+      one({ grant: 'password' }),
+      /oauth2\.grant: expected refreshToken, clientCredentials or/,
+    ],
+    [
+      'an application of everybody',
+      one({ provider: 'microsoft', grant: 'clientCredentials' }),
+      /oauth2\.tenant: must be the directory/,
+    ],
+    [
+      'a service account with a client',
+      one({ grant: 'serviceAccount', clientSecret: undefined, serviceAccountKey: { file: '/k' } }),
+      'accounts[0].auth.oauth2.clientId: not with grant: serviceAccount',
+    ],
+    [
+      'a service account at Microsoft',
+      one({
+        ...{ provider: 'microsoft', grant: 'serviceAccount', serviceAccountKey: { file: '/k' } },
+        ...{ clientId: undefined, clientSecret: undefined },
+      }),
+      /oauth2\.grant: serviceAccount is not for/,
+    ],
+    [
+      'an application at Google',
+      one({ grant: 'clientCredentials' }),
+      /oauth2\.grant: clientCredentials is not for/,
     ],
     ['an unknown key', one({ clientid: 'x' }), /oauth2\.clientid: unknown key, did you mean clientId\?/],
     ['a relative file', one({ tokenFile: 'a.json' }), /oauth2\.tokenFile: expected an absolute path/],
@@ -137,6 +186,6 @@ test('a secret that everybody can read is a warning, wherever it belongs', async
 test('config/mailwatchd.yaml tells every key', () => {
   const text = readFileSync(new URL('../../config/mailwatchd.yaml', import.meta.url), 'utf8');
   const keys = [...leavesOf(oauth2Schema), ...leavesOf(endpointSchema)].map(([key]) => key);
-  for (const key of [...keys, 'provider', 'clientSecret', 'refreshToken'])
+  for (const key of [...keys, 'provider', 'clientSecret', 'serviceAccountKey', 'refreshToken'])
     expect(text).toMatch(new RegExp(`^ +# .*\\b${key}: `, 'm'));
 });

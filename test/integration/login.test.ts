@@ -37,6 +37,12 @@ async function prepare(way: 'authorizationEndpoint' | 'deviceAuthorizationEndpoi
   const content = {
     accounts: [
       { ...account, name: 'support', auth: { oauth2 } },
+      {
+        ...account,
+        name: 'application',
+        auth: { oauth2: { ...oauth2, grant: 'clientCredentials' } },
+        folders: ['A'],
+      },
       { ...account, name: 'by-password', password: 'x', folders: ['Other'] },
     ],
     storage: { directory: storage },
@@ -150,6 +156,7 @@ test('a provider that gives no refresh token', async () => {
 
 test.each([
   ['suport', /USAGE: there is no account suport: did you mean support\?/],
+  ['application', /USAGE: application needs no login/],
   ['by-password', /USAGE: by-password logs in by a password/],
 ])('%s is a usage error', async (name, expected) => {
   const { login } = await prepare('deviceAuthorizationEndpoint');

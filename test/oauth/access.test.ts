@@ -1,4 +1,5 @@
 /** An access token is asked for once for all, in time, stored before it is used; what is refused is not asked for again. */
+import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,12 +30,15 @@ async function prepare(changes: Partial<AccessOptions> = {}) {
   const first = server.grant(USER);
   const options: AccessOptions = {
     account: 'support',
+    user: USER,
     application: {
       tokenEndpoint: server.tokenEndpoint,
       authorizationEndpoint: null,
       deviceAuthorizationEndpoint: null,
       clientId: CLIENT_ID,
+      grant: 'refreshToken',
       clientSecret: async () => CLIENT_SECRET,
+      serviceAccountKey: null,
       scope: 'mail',
     },
     refreshToken: async () => first,
@@ -252,6 +256,10 @@ test('a token that the mail server refuses is replaced, but not a new one', asyn
   // Another folder, which was refused with the same one.
   expect(await access.token(token)).toBe(another);
   expect(server.requests).toHaveLength(2);
+
+  // The clock is set back: what it says of the token's age is worth nothing.
+  clock.jump(-86_400_000);
+  expect(await access.token(another)).not.toBe(another);
 });
 
 test('a file that is damaged or may not be read is told, without what stands in it', async () => {
@@ -279,4 +287,66 @@ test('no error holds a secret, whatever the end point says', async () => {
   const printed = inspect(error, { depth: 9, showHidden: true });
   expect(printed).toContain('invalid_request');
   for (const secret of [first, CLIENT_SECRET]) expect(printed).not.toContain(secret);
+});
+
+const keys = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const EMAIL = 'daemon@project.example';
+const keyFile = {
+  type: 'service_account',
+  client_email: EMAIL,
+  private_key_id: 'key-1',
+  private_key: keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+};
+
+test('a service account signs for the user, anew each time', async () => {
+  const { server, clock, options } = await prepare({ refreshToken: null });
+  server.serviceAccounts.set(EMAIL, keys.publicKey);
+  const serviceAccountKey = async () => JSON.stringify(keyFile, null, 2);
+  const application = {
+    ...options.application,
+    ...{ grant: 'serviceAccount' as const, clientId: null, clientSecret: null, serviceAccountKey },
+  };
+  const access = createAccess({ ...options, application });
+  const token = await access.token();
+  expect(server.accessTokens.get(token)?.user).toBe(USER);
+  expect(Object.keys(server.requests[0]!.parameters).sort()).toEqual(['assertion', 'grant_type']);
+  clock.advance(3_600_000);
+  expect(await access.token()).not.toBe(token);
+
+  // An account that may not act for this user is nobody's login.
+  server.serviceAccounts.clear();
+  clock.advance(3_600_000);
+  expect(await codeOf(access.token())).toBe('OAUTH_REFUSED');
+});
+
+test.each([
+  ['not JSON', 'canary'],
+  ['another JSON', '{"installed":"canary"}'],
+  ['no private key', JSON.stringify({ ...keyFile, private_key: '-----BEGIN PRIVATE KEY-----\ncanary' })],
+])('a key file that is %s is told, without what stands in it', async (_what, text) => {
+  const { server, options } = await prepare({ refreshToken: null });
+  const application = {
+    ...options.application,
+    ...{ grant: 'serviceAccount' as const, clientId: null, clientSecret: null },
+    serviceAccountKey: async () => text,
+  };
+  const error = await createAccess({ ...options, application })
+    .token()
+    .catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'SECRET_UNAVAILABLE' });
+  expect(inspect(error, { depth: 9 })).not.toContain('canary');
+  expect(server.requests).toHaveLength(0);
+});
+
+test('an application gets tokens by itself, and a refused one is not told to log in', async () => {
+  const { server, options, stored } = await prepare({ refreshToken: null });
+  server.visitor = USER;
+  const application = { ...options.application, grant: 'clientCredentials' as const };
+  const access = createAccess({ ...options, application });
+  const token = await access.token();
+  expect(server.requests[0]!.parameters).toMatchObject({ grant_type: 'client_credentials', scope: 'mail' });
+  expect(stored()).toMatchObject({ accessToken: token, refreshToken: null });
+  server.script = answering(400, { error: 'invalid_grant' });
+  rmSync(options.tokenFile);
+  expect(await codeOf(createAccess({ ...options, application }).token())).toBe('OAUTH_REFUSED');
 });

@@ -1,12 +1,13 @@
 /**
  * A small authorisation server on 127.0.0.1 that does what a test tells it: grants by code with PKCE (RFC 6749, 7636),
- * by device (RFC 8628) and by refresh token, rotation, and introspection (RFC 7662) for Dovecot. Not a library's, since
- * most tests are of its faults.
+ * by device (RFC 8628), by refresh token, by client credentials and by assertion (RFC 7523), rotation, and introspection
+ * (RFC 7662) for Dovecot. Not a library's, since most tests are of its faults.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash, type KeyObject, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { decodeJwt, jwtVerify } from 'jose';
 
 /** What the token end point was asked, as it came. */
 export interface TokenRequest {
@@ -22,7 +23,9 @@ export interface AuthorizationServer extends AsyncDisposable {
   authorizationEndpoint: string;
   /** Its codes are entered by `visitor`, between the first and the second poll. */
   deviceAuthorizationEndpoint: string;
-  /** Who logs in; null: somebody who refuses. */
+  /** Of service accounts that may act for everybody. */
+  serviceAccounts: Map<string, KeyObject>;
+  /** Who logs in, or whose mailbox an application's token is for; null: somebody who refuses. */
   visitor: string | null;
   /** Each request to the token end point, in order. */
   requests: TokenRequest[];
@@ -62,6 +65,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
     authorizationEndpoint: `${url}/authorize`,
     deviceAuthorizationEndpoint: `${url}/device`,
     visitor: 'ann',
+    serviceAccounts: new Map(),
     requests: [],
     lifetime: 3600,
     rotates: false,
@@ -117,16 +121,16 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
     }
     const asked = { parameters, answer };
     server.requests.push(asked);
-    if (server.script?.(asked)) return;
-    giveToken(asked);
+    if (!server.script?.(asked)) await giveToken(asked);
   }
 
-  function giveToken({ parameters, answer }: TokenRequest): undefined {
+  async function giveToken({ parameters, answer }: TokenRequest): Promise<undefined> {
     const refuse = (status: number, error: string, description?: string): undefined => {
       answer(status, { error, error_description: description });
     };
-    if (parameters.client_id !== CLIENT_ID || parameters.client_secret !== CLIENT_SECRET)
-      return refuse(401, 'invalid_client');
+    const { assertion } = parameters;
+    const isClient = parameters.client_id === CLIENT_ID && parameters.client_secret === CLIENT_SECRET;
+    if (!isClient && assertion === undefined) return refuse(401, 'invalid_client');
     const given = parameters.refresh_token ?? '';
     let user: string | null | undefined = server.visitor;
     switch (parameters.grant_type) {
@@ -137,6 +141,11 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       case 'authorization_code':
         if (!isRightCode(parameters)) user = undefined;
         break;
+      case 'client_credentials':
+        break;
+      case 'urn:ietf:params:oauth:grant-type:jwt-bearer':
+        user = await subjectOf(assertion ?? '');
+        break;
       default: {
         const polls = devices.get(parameters.device_code ?? '') ?? 0;
         devices.set(parameters.device_code ?? '', polls + 1);
@@ -145,7 +154,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       }
     }
     if (typeof user !== 'string') return refuse(400, 'invalid_grant', `${given} was revoked.`);
-    const isLogin = parameters.grant_type !== 'refresh_token';
+    const isLogin = 'code' in parameters || 'device_code' in parameters;
     const accessToken = `access-canary-${randomUUID()}`;
     server.accessTokens.set(accessToken, { user, expiresAt: Date.now() + server.lifetime * 1000 });
     answer(200, {
@@ -171,6 +180,19 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       back.searchParams.set('code', code);
     }
     return back;
+  }
+
+  /** For whom a known service account asks; its signature, audience and time are right. */
+  async function subjectOf(assertion: string): Promise<string | undefined> {
+    const key = server.serviceAccounts.get(decodeJwt(assertion).iss ?? '');
+    if (key === undefined) return undefined;
+    const { payload } = await jwtVerify(assertion, key, {
+      audience: server.tokenEndpoint,
+      requiredClaims: ['scope', 'exp', 'iat'],
+      // Tests turn the daemon's clock.
+      currentDate: new Date((decodeJwt(assertion).iat ?? 0) * 1000),
+    });
+    return payload.sub;
   }
 
   function isRightCode({ code = '', code_verifier = '', redirect_uri }: Record<string, string>): boolean {
