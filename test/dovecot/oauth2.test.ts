@@ -1,6 +1,6 @@
 /** Proves that logins by OAuth2 lose no message and storm nobody, whenever a token ends, on a real Dovecot that asks the authorisation server. */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { expect, test } from 'vitest';
 import {
   type AuthorizationServer,
@@ -52,6 +52,16 @@ async function send(server: Dovecot, from: number, count: number) {
     await server.append('ann', FOLDERS[index % FOLDERS.length]!.folder, raw);
 }
 
+/** Paths below the directory of files that hold this. */
+function filesWith(text: string, directory: string): string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => readFileSync(path).includes(text))
+    .map((path) => relative(directory, path))
+    .sort();
+}
+
 const reasonOf = (place: Workplace) => place.mailboxes()?.find(({ healthy }) => !healthy)?.reason ?? '';
 
 /** Every message that the server has once, and nothing secret where somebody could read it. */
@@ -72,6 +82,8 @@ async function expectWell(
   expectEachOnce(consumer, truth, 'uid');
   expectContent(consumer.consumed, makeCorpus(SEED, messages));
   expect(`${status}${daemon.output()}`).not.toMatch(/canary/);
+  const places = ['mailwatchd.yaml', 'refresh-token', 'state/tokens/support.json'];
+  expect(filesWith('canary', place.directory)).toEqual(places);
 }
 
 test.each([
@@ -193,11 +205,10 @@ test('killed while the answer with a rotated refresh token was on its way: said 
   authorization.script = undefined;
 
   const daemon = place.start();
-  await daemon.until('each mailbox to fail', () =>
-    place
-      .mailboxes()
-      ?.every(({ healthy, reason }) => !healthy && /mailwatchd login support/.test(reason ?? '')),
-  );
+  await daemon.until('each mailbox to fail', () => {
+    const ill = place.mailboxes()?.filter(({ reason }) => reason?.includes('mailwatchd login support'));
+    return ill?.length === FOLDERS.length;
+  });
   const check = await place.command(['status', '--check']);
   expect(check.status).toBe(1);
   expect(check.stdout).toContain('OAUTH_LOGIN_NEEDED');

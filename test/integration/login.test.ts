@@ -31,7 +31,7 @@ async function prepare(way: 'authorizationEndpoint' | 'deviceAuthorizationEndpoi
   for (const path of [storage, state]) mkdirSync(path);
   const { tokenEndpoint } = authorization;
   const provider = { tokenEndpoint, ...(way && { [way]: authorization[way] }) };
-  const oauth2 = { provider, clientId: CLIENT_ID, clientSecret: CLIENT_SECRET, scope: 'mail' };
+  const oauth2 = { provider, clientId: CLIENT_ID, clientSecret: { env: 'CLIENT_SECRET' }, scope: 'mail' };
   const account = { host: '127.0.0.1', port: server.port, security: 'none', user: USER, start: 'new' };
   const configuration = join(directory, 'mailwatchd.yaml');
   const content = {
@@ -51,8 +51,8 @@ async function prepare(way: 'authorizationEndpoint' | 'deviceAuthorizationEndpoi
   };
   writeFileSync(configuration, JSON.stringify(content), { mode: 0o600 });
 
-  /** Starts the command; `shown` resolves with what matches once it is printed. */
-  function login(name = 'support') {
+  /** Starts a command; `shown` resolves with what matches once it is printed. */
+  function run(...parameters: string[]) {
     const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
     let printed = '';
     stdout.on('data', (chunk) => {
@@ -66,14 +66,15 @@ async function prepare(way: 'authorizationEndpoint' | 'deviceAuthorizationEndpoi
       }
     };
     const error = text(stderr);
-    const host = { stdin: stdin as unknown as NodeJS.ReadStream, stdout, stderr, env: {} };
-    const ended = runCommandLine(['login', name, '--config', configuration], host).then(async (status) => {
+    const host = { stdin: stdin as unknown as NodeJS.ReadStream, stdout, stderr, env: { CLIENT_SECRET } };
+    const ended = runCommandLine([...parameters, '--config', configuration], host).then(async (status) => {
       stderr.end();
       return { status, out: printed, err: await error };
     });
     return { stdin, shown, ended };
   }
-  return { authorization, server, login, state, tokenFile: join(state, 'tokens', 'support.json') };
+  const login = (name = 'support') => run('login', name);
+  return { authorization, run, login, state, tokenFile: join(state, 'tokens', 'support.json') };
 }
 
 /** Where a browser that opens the address is sent. */
@@ -98,6 +99,21 @@ test('by a device code', async () => {
   expect(statSync(tokenFile).mode & 0o777).toBe(0o600);
   const { refreshToken } = JSON.parse(readFileSync(tokenFile, 'utf8'));
   expect(authorization.refreshTokens.get(refreshToken)).toBe(USER);
+});
+
+test('`check` says that nobody has logged in, and where the tokens are once somebody has', async () => {
+  const { run, login, tokenFile } = await prepare('deviceAuthorizationEndpoint');
+  const before = await run('check', '--offline').ended;
+  expect(before.out).toMatch(/^support: oauth2 +OAUTH_LOGIN_NEEDED .*`mailwatchd login support`/m);
+  expect((await login().ended).status).toBe(0);
+  const { out } = await run('check', '--offline').ended;
+  expect(out).toMatch(new RegExp(`^support: oauth2 +ok +tokens in ${tokenFile}$`, 'm'));
+});
+
+test('`describe` names the variable of the client secret, for what starts the daemon', async () => {
+  const { run } = await prepare(null);
+  const { out } = await run('describe').ended;
+  expect(out.match(/^variable\t.*$/gm)).toEqual(['variable\tCLIENT_SECRET']);
 });
 
 test('by a browser on this machine', async () => {

@@ -1,6 +1,8 @@
 /** An access token is asked for once for all, in time, stored before it is used; what is refused is not asked for again. */
 import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -16,6 +18,7 @@ import {
   startAuthorizationServer,
   type TokenRequest,
 } from '../servers/authorization-server.ts';
+import { createCertificates } from '../servers/certificates.ts';
 
 const USER = 'ann@example.org';
 
@@ -219,6 +222,26 @@ test.each<[string, (server: AuthorizationServer) => unknown]>([
   clock.advance(5 * 60_000);
   const codes = await Promise.all(Array.from({ length: 20 }, () => codeOf(access.token())));
   expect(new Set(codes)).toEqual(new Set(['OAUTH_UNAVAILABLE']));
+});
+
+test('an end point whose certificate nobody knows gets no secret', async () => {
+  using certificates = createCertificates();
+  const { certificate, key } = certificates.valid;
+  let requests = 0;
+  const listener = createServer(
+    { cert: readFileSync(certificate), key: readFileSync(key) },
+    () => requests++,
+  );
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void listener.close());
+  const { options } = await prepare();
+  const tokenEndpoint = `https://localhost:${(listener.address() as AddressInfo).port}/token`;
+  const access = createAccess({ ...options, application: { ...options.application, tokenEndpoint } });
+  await expect(access.token()).rejects.toMatchObject({
+    code: 'OAUTH_UNAVAILABLE',
+    message: expect.stringMatching(/certificate/),
+  });
+  expect(requests).toBe(0);
 });
 
 test('an end point in trouble is not asked more often than once a minute', async () => {
