@@ -508,19 +508,22 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 }
 
 /**
- * imapflow's `auth`, and the forms in which the secret travels: LOGIN and SASL's PLAIN, OAUTHBEARER (RFC 7628 §3.1)
- * or XOAUTH2, of which imapflow takes what the server offers.
+ * imapflow's `auth`, and the forms in which the secret travels: by LOGIN or PLAIN, or amid what OAUTHBEARER (RFC 7628)
+ * and XOAUTH2 say, of which imapflow takes what the server offers.
  */
-function login({ user, credential, host, port }: ConnectOptions) {
+function login({ user, credential }: ConnectOptions) {
   const base64 = (text: string) => Buffer.from(text).toString('base64');
   if ('password' in credential) {
     const { password: pass } = credential;
     return { auth: { user, pass }, secrets: [pass, base64(pass), base64(`\0${user}\0${pass}`)] };
   }
   const { accessToken } = credential;
-  const bearer = `auth=Bearer ${accessToken}\x01\x01`;
-  const forms = [`n,a=${user},\x01host=${host}\x01port=${port}\x01${bearer}`, `user=${user}\x01${bearer}`];
-  return { auth: { user, accessToken }, secrets: [accessToken, ...forms.map(base64)] };
+  // In base64, which takes three bytes at a time, it looks one of three ways, but for what it shares with others.
+  const forms = [0, 1, 2].map((before) => {
+    const bytes = `${' '.repeat(before)}${accessToken}`;
+    return base64(bytes).slice(before === 0 ? 0 : 4, Math.floor(bytes.length / 3) * 4);
+  });
+  return { auth: { user, accessToken }, secrets: [accessToken, ...forms] };
 }
 
 /**

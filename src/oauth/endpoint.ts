@@ -1,6 +1,6 @@
 /** Asks a token end point, and the only file that knows openid-client and jose: every fault becomes one of the table. */
 import type { Configuration, TokenEndpointResponse } from 'openid-client';
-import { MailwatchdError } from '../errors.ts';
+import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { withoutSecrets } from '../escape.ts';
 
 /** An application at a provider. */
@@ -253,14 +253,16 @@ function fault(
   // RFC 6749 §5.2: invalid_client may come as a challenge.
   if (error instanceof client.WWWAuthenticateChallengeError)
     return refused(where, `the client was refused (HTTP status ${error.status})`);
-  if (!(error instanceof Error)) return unavailable(where, words(String(error)));
-  if (error.cause instanceof Response && error.cause.status !== 200) {
-    const detail = `HTTP status ${error.cause.status}`;
-    return isLater(error.cause.status) ? unavailable(where, detail) : refused(where, detail);
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof Response && cause.status !== 200) {
+    const detail = `HTTP status ${cause.status}`;
+    return isLater(cause.status) ? unavailable(where, detail) : refused(where, detail);
   }
-  // The cause of fetch's TypeError names the trouble: a socket, a name, a certificate.
-  const cause = error.cause instanceof Error ? (error.cause as NodeJS.ErrnoException) : null;
-  return unavailable(where, words(error.message, cause?.code ?? cause?.message));
+  if (error instanceof client.ClientError) return unavailable(where, words(error.message));
+  // Of fetch, whose cause names the trouble: a socket, a name, a certificate.
+  if (error instanceof TypeError && cause instanceof Error)
+    return unavailable(where, words((cause as NodeJS.ErrnoException).code, cause.message));
+  return toMailwatchdError(error, 'INTERNAL', { where });
 }
 
 const unavailable = (where: string, detail: string) =>
