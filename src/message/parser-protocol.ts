@@ -1,5 +1,6 @@
 /** What the pool and a parser process say to each other. */
-import type { PlainError } from '../errors.ts';
+import { constants } from 'node:buffer';
+import { ERRORS, type PlainError } from '../errors.ts';
 import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
 import type { MessageDocument } from './document.ts';
 
@@ -30,11 +31,54 @@ export interface Request {
   job: Job;
 }
 
-/** From the parser process. */
+/** From the parser process, which a message may have taken over. */
 export type Reply =
   | { kind: 'ready' }
   /** Goes out before the message is touched, so that a death can name it. */
   | { kind: 'started'; number: number }
-  /** `next`: the message that is started after this, where it is there already. */
-  | { kind: 'done'; number: number; result: StagedDocument | MessageDocument; next?: number }
-  | { kind: 'failed'; number: number; error: PlainError; next?: number };
+  | { kind: 'done'; number: number; result: StagedDocument | MessageDocument }
+  | { kind: 'failed'; number: number; error: PlainError };
+
+/** Bytes of a reply at most: a row holds no more than a Message-ID, and no document is longer than a string can be. */
+export const MAX_ROW_BYTES = 64 * 1024 * 1024;
+export const MAX_DOCUMENT_BYTES = constants.MAX_STRING_LENGTH;
+
+/** A reply from its JSON. Throws SyntaxError or TypeError for what is none. */
+export function readReply(json: string): Reply {
+  const reply: unknown = JSON.parse(json);
+  if (!isReply(reply)) throw new TypeError(`no reply: ${json.slice(0, 100)}`);
+  return reply;
+}
+
+type Fields = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null;
+const isText = (value: unknown): boolean => typeof value === 'string';
+
+function isReply(value: unknown): value is Reply {
+  if (!isObject(value)) return false;
+  if (value.kind === 'ready') return true;
+  if (typeof value.number !== 'number') return false;
+  if (value.kind === 'done') return isObject(value.result);
+  return value.kind === 'started' || (value.kind === 'failed' && isPlainError(value.error));
+}
+
+function isPlainError(error: unknown): error is PlainError {
+  if (!isObject(error) || typeof error.code !== 'string' || !Object.hasOwn(ERRORS, error.code)) return false;
+  return [error.detail, error.where, error.remedy].every((text) => text === undefined || isText(text));
+}
+
+/** Whether the ledger can hold it as a row. */
+export function isStagedDocument(result: StagedDocument | MessageDocument): result is StagedDocument {
+  const { messageId, size, sha256, hasAttachments, hasSource, warnings }: Fields = { ...result };
+  return (
+    (messageId === null || isText(messageId)) &&
+    Number.isSafeInteger(size) &&
+    typeof sha256 === 'string' &&
+    /^[0-9a-f]{64}$/.test(sha256) &&
+    typeof hasAttachments === 'boolean' &&
+    typeof hasSource === 'boolean' &&
+    Array.isArray(warnings) &&
+    warnings.every(isText)
+  );
+}

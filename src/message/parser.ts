@@ -1,8 +1,16 @@
 /** One parser process as the pool sees it: what it is on, since when, how much memory, and how it ended. */
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../clock.ts';
-import { type ErrorCode, type MailwatchdError, reviveError } from '../errors.ts';
-import type { Job, Reply } from './parser-protocol.ts';
+import { type ErrorCode, MailwatchdError, reviveError } from '../errors.ts';
+import { encodeRequest, replyReader } from './parser-channel.ts';
+import {
+  isStagedDocument,
+  isStageJob,
+  type Job,
+  MAX_DOCUMENT_BYTES,
+  MAX_ROW_BYTES,
+  type Reply,
+} from './parser-protocol.ts';
 import { spawnSandboxed } from './sandbox.ts';
 
 export interface Task {
@@ -74,7 +82,7 @@ const LOOK_AFTER_BYTES = 1024 * 1024;
 
 export function startParser(options: ParserOptions): Parser {
   const { clock, parseMemoryMb } = options;
-  const child = spawnSandboxed({
+  const { child, requests, replies } = spawnSandboxed({
     entry: options.entry,
     writable: options.stagingDirectory,
     heapMb: parseMemoryMb,
@@ -139,30 +147,50 @@ export function startParser(options: ParserOptions): Parser {
     return residentMb(child.pid) > parseMemoryMb * WORN;
   }
 
-  child.on('message', (message) => {
-    if (reason !== null) return;
-    const reply = message as Reply;
+  function answer(reply: Reply): void {
     switch (reply.kind) {
       case 'ready':
+        // Once: said again it must not end the deadline of a message.
+        if (ready) break;
         cancelDeadline();
         ready = true;
         options.onReady();
-        return;
+        break;
       case 'started':
-        return begin(reply.number);
+        begin(reply.number);
+        break;
       case 'done':
-        finish(reply.number, (task) => task.resolve(reply.result));
+        finish(reply.number, (task) => {
+          if (!isStageJob(task.job) || isStagedDocument(reply.result)) task.resolve(reply.result);
+          else
+            options.onFailure(task, new MailwatchdError('PARSE_FAILED', { detail: 'the reply is no row' }));
+        });
         break;
       case 'failed':
         finish(reply.number, (task) => options.onFailure(task, reviveError(reply.error)));
         break;
     }
-    if (reply.next !== undefined && reason === null) begin(reply.next);
+  }
+
+  const read = replyReader(() =>
+    tasks.every(({ job }) => isStageJob(job)) ? MAX_ROW_BYTES : MAX_DOCUMENT_BYTES,
+  );
+  replies?.on('data', (chunk: Buffer) => {
+    if (reason !== null) return;
+    let complete: Reply[];
+    try {
+      complete = read(chunk);
+    } catch (error) {
+      kill({ code: 'PARSER_DIED', detail: `what it says is no reply: ${String(error)}` });
+      return;
+    }
+    for (const reply of complete) if (reason === null) answer(reply);
   });
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-KEPT_STDERR);
   });
-  // The exit says all; a channel that breaks as the process dies is no news.
+  // The exit says all, and gives back what it was sent; a channel that breaks as the process dies is no news.
+  requests?.on('error', () => undefined);
   child.on('error', (error) => {
     stderr = `${stderr}${error.message}`;
     if (child.pid === undefined) ended(`cannot be started: ${error.message}`);
@@ -205,8 +233,9 @@ export function startParser(options: ParserOptions): Parser {
     give(task) {
       tasks.push(task);
       if (tasks.length === 1) awaitStart();
-      // A send that fails is followed by the exit, which gives the task back.
-      child.send({ number: task.number, job: task.job }, () => undefined);
+      requests?.cork();
+      for (const bytes of encodeRequest(task)) requests?.write(bytes);
+      requests?.uncork();
     },
     end() {
       kill('retired');

@@ -1,5 +1,6 @@
 /** The real parser, but for messages with a field X-Poison, which harm it as that says. */
-import type { Request } from '../../src/message/parser-protocol.ts';
+import { openParserEnd } from '../../src/message/parser-channel.ts';
+import { prepareParser } from '../../src/message/parser-work.ts';
 
 const harm: Record<string, () => void> = {
   loop: () => {
@@ -19,12 +20,14 @@ const harm: Record<string, () => void> = {
   },
 };
 
-process.on('message', (message) => {
-  const { number, job } = message as Request;
+const work = prepareParser();
+const channel = openParserEnd();
+channel.post({ kind: 'ready' });
+for (let request = channel.receive(); request !== null; request = channel.receive()) {
+  const { number, job } = request;
   const [, poison] = /^X-Poison: (\w+)/m.exec(Buffer.from(job.source as Uint8Array).toString('latin1')) ?? [];
-  if (poison === undefined) return;
-  process.send?.({ kind: 'started', number });
-  harm[poison]?.();
-});
-
-await import('../../src/message/parser-process.ts');
+  channel.post({ kind: 'started', number });
+  channel.flush();
+  if (poison !== undefined) harm[poison]?.();
+  channel.post(work(request));
+}

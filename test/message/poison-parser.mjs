@@ -1,11 +1,24 @@
 /** A parser process for the pool's tests: does what the message says. The protocol is parser-protocol.ts's. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync, writeSync } from 'node:fs';
+import { openParserEnd } from '../../src/message/parser-channel.ts';
 
-process.on('disconnect', () => process.exit(0));
 process.on('SIGTERM', () => undefined);
-const send = (reply) => process.send(reply);
+const channel = openParserEnd();
+const send = (reply) => {
+  channel.post(reply);
+  channel.flush();
+};
+/** What is no reply, as it is. */
+const garbage = {
+  text: () => Buffer.from('\x04\0\0\0oops'),
+  number: () => frame('7'),
+  code: () => frame('{"kind":"failed","number":1,"error":{"code":"constructor"}}'),
+  detail: () => frame('{"kind":"failed","number":1,"error":{"code":"PARSE_FAILED","detail":{"toString":1}}}'),
+  endless: () => Buffer.from('\xff\xff\xff\xff', 'latin1'),
+};
+const frame = (json) => Buffer.concat([Uint8Array.of(json.length, 0, 0, 0), Buffer.from(json)]);
 
-process.on('message', ({ number, job }) => {
+function obey({ number, job }) {
   const [order, mark] = Buffer.from(job.source).toString().split(' ');
   const once = mark !== undefined && existsSync(mark);
   if (!once && order === 'stop') {
@@ -16,6 +29,18 @@ process.on('message', ({ number, job }) => {
   send({ kind: 'started', number });
   if (mark !== undefined) writeFileSync(mark, '');
   if (!once && order === 'loop') for (;;);
+  if (!once && order === 'again') {
+    send({ kind: 'ready' });
+    for (;;);
+  }
+  if (!once && order === 'half') {
+    writeSync(3, Buffer.from('\x40\0\0\0{"kind":"done","num'));
+    process.exit(7);
+  }
+  if (!once && order in garbage) {
+    writeSync(3, garbage[order]());
+    for (;;);
+  }
   if (!once && order === 'exit') process.exit(7);
   if (!once && order === 'abort') process.abort();
   if (!once && order === 'heap') {
@@ -31,5 +56,7 @@ process.on('message', ({ number, job }) => {
   if (!once && order === 'bad')
     return send({ kind: 'failed', number, error: { code: 'PARSE_FAILED', detail: 'bad' } });
   send({ kind: 'done', number, result: { order, pid: process.pid } });
-});
+}
+
 send({ kind: 'ready' });
+for (let request = channel.receive(); request !== null; request = channel.receive()) obey(request);

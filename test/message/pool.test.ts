@@ -1,10 +1,12 @@
 /** The pool blames exactly the message that ends a parser, tries it three times, and loses no other. */
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { type ParserPool, type ParserPoolOptions, startParsers } from '../../src/message/pool.ts';
+import { spawnSandboxed } from '../../src/message/sandbox.ts';
 import { createManualClock } from '../clock.ts';
 
 const entry = new URL('./poison-parser.mjs', import.meta.url);
@@ -74,6 +76,62 @@ test.each([
   );
 });
 
+test.each([
+  'half',
+  'text',
+  'number',
+  'code',
+  'detail',
+  'endless',
+])('what is no reply ends its process only, and names its message: %s', async (poison) => {
+  const parsers = pool({ size: 1, attempts: 1 });
+  const [outcome, other] = await Promise.allSettled([order(parsers, poison), order(parsers, 'good')]);
+  expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'PARSER_DIED' } });
+  expect(other).toMatchObject({ status: 'fulfilled', value: { order: 'good' } });
+});
+
+test('what is no row of the ledger is a failed parse', async () => {
+  const parsers = pool({ attempts: 1 });
+  const identity = {
+    account: 'a',
+    folder: 'INBOX',
+    id: 'i',
+    uid: 1,
+    uidValidity: '1',
+    internalDate: 0,
+    flags: [],
+  };
+  const target = {
+    directory,
+    stem: 's',
+    name: 'n',
+    attachments: 'none',
+    source: 'none',
+    writeThrough: true,
+  } as const;
+  await expect(
+    parsers.parse({
+      identity,
+      source: Buffer.from('fine'),
+      target: { ...target, fileMode: 0o600, directoryMode: 0o700 },
+    }),
+  ).rejects.toMatchObject({ code: 'PARSE_FAILED' });
+});
+
+test('messages of every size come through whole, one behind the other', async () => {
+  const parsers = pool({ size: 1 });
+  const sizes = [0, 1, 4096, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3 * 1024 * 1024, 0, 5];
+  const answers = await Promise.all(sizes.map((size) => order(parsers, 'x'.repeat(size))));
+  expect(answers.map((answer) => answer.order.length)).toEqual(sizes);
+});
+
+test('a process ends when nobody holds the other end any more, also where it is not ended by its parent', async () => {
+  const { child, requests } = spawnSandboxed({ entry, writable: null, heapMb: 64 });
+  requests?.end();
+  const [status] = await once(child, 'exit');
+  expect(status).toBe(0);
+});
+
 test('a message that ends its process once is tried again, alone in a fresh one, and answered', async () => {
   const parsers = pool({ size: 1 });
   const first = order(parsers, 'first');
@@ -97,10 +155,13 @@ test('one attempt, where only one is wanted', async () => {
   await expect(order(parsers, `bad ${mark('tried')}`)).rejects.toMatchObject({ code: 'PARSE_FAILED' });
 });
 
-test('an endless parser is ended when its time is over; what waited behind it is answered', async () => {
+test.each([
+  'loop',
+  'again',
+])('an endless parser is ended when its time is over; what waited behind it is answered: %s', async (poison) => {
   const clock = createManualClock();
   const parsers = pool({ size: 1, parseSeconds: 5, clock });
-  const endless = order(parsers, 'loop');
+  const endless = order(parsers, poison);
   const outcome = expect(endless).rejects.toMatchObject({ code: 'PARSE_TIMED_OUT' });
   const behind = order(parsers, 'behind');
   for (let attempt = 1; attempt <= 3; attempt += 1) {
@@ -163,7 +224,8 @@ test('a parser that cannot start rejects instead of hanging, and is tried again 
     code: 'PARSER_UNAVAILABLE',
     detail: expect.stringContaining('cannot start'),
   });
-  writeFileSync(script, readFileSync(entry));
+  const source = new URL('../../src', import.meta.url).href;
+  writeFileSync(script, readFileSync(entry, 'utf8').replace("'../../src", `'${source}`));
   await expect(order(parsers, 'b')).resolves.toMatchObject({ order: 'b' });
 });
 

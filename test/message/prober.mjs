@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import v8 from 'node:v8';
 import { Worker } from 'node:worker_threads';
+import { openParserEnd } from '../../src/message/parser-channel.ts';
 
 const outcome = (action) => {
   try {
@@ -13,13 +14,15 @@ const outcome = (action) => {
   }
 };
 
-process.on('disconnect', () => process.exit(0));
-process.on('message', ({ number, job }) => {
+const channel = openParserEnd();
+
+function probe({ number, job }) {
   const { inside, outside, flags } = JSON.parse(Buffer.from(job.source).toString());
   if (flags) {
-    process.send({ kind: 'started', number });
+    channel.post({ kind: 'started', number });
+    channel.flush();
     v8.setFlagsFromString(flags);
-    return process.send({ kind: 'done', number, result: 'allowed' });
+    return channel.post({ kind: 'done', number, result: { flags: 'allowed' } });
   }
   const result = {
     writeInside: outcome(() => fs.writeFileSync(`${inside}/written`, 'x')),
@@ -38,7 +41,9 @@ process.on('message', ({ number, job }) => {
     sqlite: typeof process.getBuiltinModule('node:sqlite'),
     environment: Object.keys(process.env),
   };
-  process.send({ kind: 'started', number });
-  process.send({ kind: 'done', number, result });
-});
-process.send({ kind: 'ready' });
+  channel.post({ kind: 'started', number });
+  channel.post({ kind: 'done', number, result });
+}
+
+channel.post({ kind: 'ready' });
+for (let request = channel.receive(); request !== null; request = channel.receive()) probe(request);

@@ -1,4 +1,8 @@
 /** The parser, but messages with a field X-Doom find what every limit is for: a defect that nobody knows yet. */
+// As they are called beside this file once it stands in the parser's place.
+import { openParserEnd } from './parser-channel.js';
+import { prepareParser } from './parser-work.js';
+
 const MIB = 1024 * 1024;
 
 /** `begin` announces the message: from then on time and memory are looked at. */
@@ -51,9 +55,17 @@ const dooms = {
   },
 };
 
-process.on('message', ({ number, job }) => {
+const work = prepareParser();
+const channel = openParserEnd();
+channel.post({ kind: 'ready' });
+for (let request = channel.receive(); request !== null; request = channel.receive()) {
+  const { number, job } = request;
   const [, doom] = /^X-Doom: (\w+)/m.exec(Buffer.from(job.source).toString('latin1')) ?? [];
-  if (doom !== undefined) dooms[doom](() => process.send({ kind: 'started', number }));
-});
-
-await import('./parser-process-itself.js');
+  const begin = () => {
+    channel.post({ kind: 'started', number });
+    channel.flush();
+  };
+  if (doom === undefined) begin();
+  else dooms[doom](begin);
+  channel.post(work(request));
+}

@@ -1,0 +1,42 @@
+/** What a parser process does: made ready once, then a reply for each request. */
+import { plainError, toMailwatchdError } from '../errors.ts';
+import { parseMessage } from './document.ts';
+import { isStageJob, type Reply, type Request } from './parser-protocol.ts';
+import { parseDocument, stageMessage } from './stage.ts';
+
+/** Runs through most of the parser, so that the first real message finds it loaded and compiled. */
+const SAMPLE = [
+  'From: =?utf-8?q?A=C3=B1a?= <ana@example.org>',
+  'Date: Fri, 20 Nov 2026 11:00:00 +0100',
+  'Content-Type: multipart/mixed; boundary=b',
+  '',
+  '--b',
+  'Content-Type: text/html; charset=iso-8859-1',
+  'Content-Transfer-Encoding: quoted-printable',
+  '',
+  '<p>=E9</p>',
+  '--b',
+  'Content-Type: application/pdf; name=a.pdf',
+  'Content-Transfer-Encoding: base64',
+  '',
+  'QQ==',
+  '--b--',
+  '',
+].join('\r\n');
+
+/** Makes this process a parser: mode, signals, and the code loaded and compiled. Returns what does the work. */
+export function prepareParser(): (request: Request) => Reply {
+  // Modes of staged files are exact, whatever the daemon was started with.
+  const umask = process.umask(0);
+  // Ctrl-C goes to the whole group: what is in flight is finished, and the daemon ends us by closing the channel.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  parseMessage(Buffer.from(SAMPLE), { identity: null });
+  return ({ number, job }) => {
+    try {
+      const result = isStageJob(job) ? stageMessage(job) : parseDocument(job, umask);
+      return { kind: 'done', number, result };
+    } catch (thrown) {
+      return { kind: 'failed', number, error: plainError(toMailwatchdError(thrown, 'PARSE_FAILED')) };
+    }
+  };
+}
