@@ -28,7 +28,7 @@ export interface Sandboxed {
 export function spawnSandboxed(options: SandboxOptions): Sandboxed {
   const command = [process.execPath, ...permissions(options), fileURLToPath(options.entry)];
   const [file = '', ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--', ...command] : command;
-  // Not Node's own channel: its streams and its serializer took a third of a parser's time with small mail (measured).
+  // Not Node's own channel: its streams and its serializer took a fifth of a parser's CPU with small mail (measured).
   // Two pipes: one that breaks because nobody reads requests any more must not take the last replies along.
   const child = spawn(file, args, { cwd: '/', env: {}, stdio: ['pipe', 'ignore', 'pipe', 'pipe'] });
   return {
