@@ -80,6 +80,9 @@ const WORN = 0.5;
 /** Memory is looked at again after so many bytes of messages: a look takes as long as a small message does. */
 const LOOK_AFTER_BYTES = 1024 * 1024;
 
+/** Whoever may say anything at any time has its deadline begin anew as often as it likes. */
+const OUT_OF_TURN = { code: 'PARSER_DIED', detail: 'what it says is out of turn' } as const;
+
 export function startParser(options: ParserOptions): Parser {
   const { clock, parseMemoryMb } = options;
   const { child, requests, replies } = spawnSandboxed({
@@ -120,8 +123,10 @@ export function startParser(options: ParserOptions): Parser {
   }
 
   function begin(number: number): void {
+    const task = tasks.find((given) => given.number === number);
+    if (current !== null || task === undefined) return void kill(OUT_OF_TURN);
     cancelDeadline();
-    current = tasks.find((task) => task.number === number) ?? null;
+    current = task;
     const { parseSeconds } = options;
     cancelDeadline = clock.after(parseSeconds * 1000, () =>
       kill({ code: 'PARSE_TIMED_OUT', detail: `longer than ${parseSeconds} s` }),
@@ -130,13 +135,14 @@ export function startParser(options: ParserOptions): Parser {
   }
 
   function finish(number: number, answer: (task: Task) => void): void {
+    const task = current;
+    if (task?.number !== number) return void kill(OUT_OF_TURN);
     cancelWatch();
     current = null;
-    const at = tasks.findIndex((task) => task.number === number);
-    const [task] = at < 0 ? [] : tasks.splice(at, 1);
+    tasks.splice(tasks.indexOf(task), 1);
     awaitStart();
-    if (task) answer(task);
-    if (task) bytesSinceLook += sizeOf(task);
+    answer(task);
+    bytesSinceLook += sizeOf(task);
     if (isWorn()) kill('retired');
     else options.onFree();
   }
@@ -150,8 +156,7 @@ export function startParser(options: ParserOptions): Parser {
   function answer(reply: Reply): void {
     switch (reply.kind) {
       case 'ready':
-        // Once: said again it must not end the deadline of a message.
-        if (ready) break;
+        if (ready) return void kill(OUT_OF_TURN);
         cancelDeadline();
         ready = true;
         options.onReady();

@@ -16,6 +16,13 @@ const garbage = {
   detail: () => frame('{"kind":"failed","number":1,"error":{"code":"PARSE_FAILED","detail":{"toString":1}}}'),
   endless: () => Buffer.from('\xff\xff\xff\xff', 'latin1'),
 };
+/** Replies that are none of this moment, each of which would begin the time of a message anew. */
+const outOfTurn = {
+  ready: () => send({ kind: 'ready' }),
+  started: (number) => send({ kind: 'started', number }),
+  done: (number) => send({ kind: 'done', number: number + 1000, result: {} }),
+  failed: (number) => send({ kind: 'failed', number: number + 1000, error: { code: 'PARSE_FAILED' } }),
+};
 const frame = (json) => Buffer.concat([Uint8Array.of(json.length, 0, 0, 0), Buffer.from(json)]);
 
 function obey({ number, job }) {
@@ -29,13 +36,13 @@ function obey({ number, job }) {
   send({ kind: 'started', number });
   if (mark !== undefined) writeFileSync(mark, '');
   if (!once && order === 'loop') for (;;);
-  if (!once && order === 'again') {
-    send({ kind: 'ready' });
-    for (;;);
-  }
   if (!once && order === 'half') {
     writeSync(3, Buffer.from('\x40\0\0\0{"kind":"done","num'));
     process.exit(7);
+  }
+  if (!once && order in outOfTurn) {
+    outOfTurn[order](number);
+    for (;;);
   }
   if (!once && order in garbage) {
     writeSync(3, garbage[order]());
