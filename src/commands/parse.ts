@@ -199,6 +199,9 @@ interface Attachments {
   close(): Promise<void>;
 }
 
+/** What names a document that belongs to no mailbox. */
+const DOCUMENT_ID = /^[0-9a-f]{16}$/;
+
 async function openAttachments(directory: string): Promise<Attachments> {
   const root = resolve(directory);
   const staging = await onDirectory(root, async () => {
@@ -220,6 +223,9 @@ async function openAttachments(directory: string): Promise<Attachments> {
     staging,
     // One at a time: the same message twice in a call would find the other's directory between its two steps.
     publish(stem, id) {
+      // Whoever took a parser over would have us move any directory.
+      if (!DOCUMENT_ID.test(id))
+        return Promise.reject(new MailwatchdError('PARSE_FAILED', { detail: 'its id is none' }));
       const replaced = last.then(() => replace(stem, id));
       last = replaced.catch(() => undefined);
       return replaced;
