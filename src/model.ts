@@ -106,7 +106,7 @@ export interface StageTarget {
 
 /** What the parser returns of a message it has staged: the ledger's row, not the document. */
 export interface StagedDocument {
-  /** Without angle brackets. */
+  /** Without angle brackets; null also where it is too long to name a message. */
   messageId: string | null;
   /** Of the raw message, bytes. */
   size: number;

@@ -1,5 +1,6 @@
 /** The channel between the pool and a parser process: frames over two pipes. The parser's end of it blocks. */
 import { readSync, writeSync } from 'node:fs';
+import { jsonOf } from './json.ts';
 import { type Reply, type Request, readReply } from './parser-protocol.ts';
 
 /** The parser's descriptors. Not stdout: what a library prints there is no reply. */
@@ -25,31 +26,49 @@ export function encodeRequest({ number, job }: Request): [head: Buffer, message:
   return [head, message];
 }
 
+/** A document goes in pieces: its JSON never exists as one string. */
+function encodeReply(reply: Reply): Buffer[] {
+  const json =
+    reply.kind === 'done' && 'headers' in reply.result
+      ? [
+          Buffer.from(`{"kind":"done","number":${reply.number},"result":`),
+          ...jsonOf(reply.result),
+          Buffer.from('}'),
+        ]
+      : [Buffer.from(JSON.stringify(reply))];
+  const prefix = Buffer.alloc(REPLY_PREFIX);
+  prefix.writeUInt32LE(bytesOf(json));
+  return [prefix, ...json];
+}
+
+const bytesOf = (pieces: readonly Buffer[]): number => pieces.reduce((sum, { length }) => sum + length, 0);
+
 /**
  * Takes what comes through the channel, and gives the replies that are complete by it. Throws where something else comes:
  * RangeError for what would be longer than `limit` bytes, before it is held; SyntaxError or TypeError for no reply.
  */
 export function replyReader(limit: () => number): (chunk: Buffer) => Reply[] {
-  let chunks: Buffer[] = [];
-  let held = 0;
-  let wanted = REPLY_PREFIX;
+  const prefix = Buffer.alloc(REPLY_PREFIX);
+  // Each byte is copied: however small the pieces are that it comes in, a reply takes no more than its length.
+  let awaited = prefix;
+  let filled = 0;
   return (chunk) => {
-    chunks.push(chunk);
-    held += chunk.length;
-    if (held < wanted) return [];
     const replies: Reply[] = [];
-    let rest = chunks.length === 1 ? chunk : Buffer.concat(chunks);
-    for (;;) {
-      wanted = REPLY_PREFIX;
-      if (rest.length < wanted) break;
-      wanted += rest.readUInt32LE();
-      if (wanted > limit()) throw new RangeError(`a reply of ${wanted} bytes`);
-      if (rest.length < wanted) break;
-      replies.push(readReply(rest.toString('utf8', REPLY_PREFIX, wanted)));
-      rest = rest.subarray(wanted);
+    for (let at = 0; at < chunk.length; ) {
+      const copied = chunk.copy(awaited, filled, at);
+      at += copied;
+      filled += copied;
+      if (filled < awaited.length) break;
+      filled = 0;
+      if (awaited !== prefix) {
+        replies.push(readReply(awaited.toString()));
+        awaited = prefix;
+        continue;
+      }
+      const length = prefix.readUInt32LE();
+      if (length === 0 || length > limit()) throw new RangeError(`a reply of ${length} bytes`);
+      awaited = Buffer.allocUnsafe(length);
     }
-    chunks = [rest];
-    held = rest.length;
     return replies;
   };
 }
@@ -74,11 +93,13 @@ export function openParserEnd(): ParserEnd {
   let posted: Buffer[] = [];
 
   function flush(): void {
-    const [first] = posted;
-    if (first === undefined) return;
-    const bytes = posted.length === 1 ? first : Buffer.concat(posted);
+    if (posted.length === 0) return;
+    // Small replies go by one write; of a large document no second copy is made.
+    const writes = bytesOf(posted) > RECEIVE_BYTES ? posted : [Buffer.concat(posted)];
     posted = [];
-    for (let sent = 0; sent < bytes.length; ) sent += writeSync(REPLIES, bytes, sent);
+    for (const bytes of writes) {
+      for (let sent = 0; sent < bytes.length; ) sent += writeSync(REPLIES, bytes, sent);
+    }
   }
 
   /** The next `length` bytes; null where the daemon is gone before the last of them. */
@@ -112,13 +133,7 @@ export function openParserEnd(): ParserEnd {
       return { number, job: { ...job, source: job.source ?? message } };
     },
     post(reply) {
-      const json = JSON.stringify(reply);
-      const bytes = Buffer.allocUnsafe(REPLY_PREFIX + Buffer.byteLength(json));
-      bytes.writeUInt32LE(bytes.length - REPLY_PREFIX);
-      bytes.write(json, REPLY_PREFIX);
-      posted.push(bytes);
-      // A document is not copied once more to go with the next announcement.
-      if (bytes.length > RECEIVE_BYTES) flush();
+      posted.push(...encodeReply(reply));
     },
     flush,
   };

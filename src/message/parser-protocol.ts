@@ -39,8 +39,11 @@ export type Reply =
   | { kind: 'done'; number: number; result: StagedDocument | MessageDocument }
   | { kind: 'failed'; number: number; error: PlainError };
 
-/** Bytes of a reply at most: a row holds no more than a Message-ID, and no document is longer than a string can be. */
-export const MAX_ROW_BYTES = 64 * 1024 * 1024;
+/**
+ * Bytes of a reply at most: of a row, which holds no text of any length, so that reading it takes the main thread no
+ * time; no document is longer than a string can be.
+ */
+export const MAX_ROW_BYTES = 256 * 1024;
 export const MAX_DOCUMENT_BYTES = constants.MAX_STRING_LENGTH;
 
 /** A reply from its JSON. Throws SyntaxError or TypeError for what is none. */

@@ -11,8 +11,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { storableId } from '../message-id.ts';
 import type { StagedDocument, StageTarget } from '../model.ts';
 import { type MessageDocument, parseMessage } from './document.ts';
+import { jsonOf } from './json.ts';
 import type { DocumentJob, Source, StageJob } from './parser-protocol.ts';
 
 /** O_EXCL and O_NOFOLLOW, since only we make these names. */
@@ -20,9 +22,6 @@ const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | consta
 
 /** Durable when `write` returns: Node's permission model switches fsync off, but not this. */
 const WRITE_THROUGH = FLAGS | constants.O_DSYNC;
-
-/** Characters of JSON that one write takes. Each write is one sync, and each holds a copy. */
-const WRITE_CHARS = 4 * 1024 * 1024;
 
 /** Modes where nobody configured any: what `mailwatchd parse --attachments` writes, less the user's umask. */
 const PARSE_FILE_MODE = 0o666;
@@ -60,7 +59,7 @@ function stageOnce({ identity, source, target }: StageJob): StagedDocument {
     if (target.source === 'keep') writeFile(`${stem}.eml`, target, [message]);
     writeFile(`${stem}.json`, target, jsonOf(document));
     return {
-      messageId: document.messageId,
+      messageId: storableId(document.messageId),
       size: document.size,
       sha256: document.sha256,
       hasAttachments: target.attachments === 'files' && document.attachments.length > 0,
@@ -146,44 +145,6 @@ function writeFile(
       closeSync(descriptor);
     }
   });
-}
-
-/** The document as one JSON object and a line end, in pieces: a large text never exists twice as a whole. */
-export function* jsonOf(document: MessageDocument): Generator<Buffer> {
-  // Where there is no large text, one call takes half the time of one a key.
-  if (document.size < WRITE_CHARS) {
-    yield Buffer.from(`${JSON.stringify(document)}\n`);
-    return;
-  }
-  let pending = '';
-  for (const piece of jsonPieces(document)) {
-    pending += piece;
-    if (pending.length < WRITE_CHARS) continue;
-    yield Buffer.from(pending);
-    pending = '';
-  }
-  yield Buffer.from(`${pending}}\n`);
-}
-
-function* jsonPieces(document: MessageDocument): Generator<string> {
-  let separator = '{';
-  for (const [key, value] of Object.entries(document)) {
-    yield `${separator}${JSON.stringify(key)}:`;
-    separator = ',';
-    if (typeof value !== 'string' || value.length < WRITE_CHARS) {
-      yield JSON.stringify(value);
-      continue;
-    }
-    yield '"';
-    for (let start = 0; start < value.length; ) {
-      let end = Math.min(start + WRITE_CHARS, value.length);
-      // A surrogate pair that were cut would be written as two escapes.
-      if (end < value.length && /[\ud800-\udbff]/.test(value[end - 1] ?? '')) end += 1;
-      yield JSON.stringify(value.slice(start, end)).slice(1, -1);
-      start = end;
-    }
-    yield '"';
-  }
 }
 
 const CODES: Readonly<Record<string, ErrorCode>> = {

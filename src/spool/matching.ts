@@ -1,7 +1,7 @@
 /** Recognizes messages of an earlier epoch under their new UIDs, one to one. */
+import { storableId } from '../message-id.ts';
 import type { MessageMetadata } from '../model.ts';
 import type { Ledger } from './ledger.ts';
-import { storableId } from './messages.ts';
 import { datable } from './names.ts';
 import { isPacked, makeClaimable } from './packing.ts';
 

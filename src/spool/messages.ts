@@ -1,13 +1,11 @@
 /** The ledger's rows about messages: what became of each UID, and what is on its way to its final place. */
 import type { PlainError } from '../errors.ts';
+import { storableId } from '../message-id.ts';
 import type { MessageMetadata, MessageState, UidRanges } from '../model.ts';
 import { addUid, noUids, rangesOf, spanOf } from './block.ts';
 import type { Ledger } from './ledger.ts';
 import { datable } from './names.ts';
 import { isPacked, packedRow } from './packing.ts';
-
-/** A Message-ID longer than a line may be (RFC 5322 §2.1.1) is nobody's key; such messages are told apart by hash. */
-const LONGEST_MESSAGE_ID = 998;
 
 /** Names a message in the ledger. */
 export interface Key {
@@ -136,12 +134,6 @@ function putMessage(
     now,
     parsed ? 1 : 0,
   );
-}
-
-/** A Message-ID as the ledger keeps and compares it. */
-export function storableId(messageId: string | null | undefined): string | null {
-  if (messageId === null || messageId === undefined || messageId === '') return null;
-  return messageId.length > LONGEST_MESSAGE_ID ? null : messageId;
 }
 
 const STAGED_COLUMNS = `epoch, uid, kind, run, stem, path, has_attachments AS hasAttachments,

@@ -66,6 +66,15 @@ const message = plain(
 );
 const mode = (path: string) => (statSync(path).mode & 0o7777).toString(8);
 
+test('a Message-ID of any length is in the document, and none for the ledger where it is too long to name a message', async () => {
+  const long = `${'x'.repeat(1_000_000)}@example.org`;
+  const source = plain([`Message-ID: <${long}>`], 'text');
+  const staged = await parsers.parse({ identity: identity(), source, target: target() });
+  expect(staged.messageId).toBeNull();
+  const document = JSON.parse(readFileSync(join(inside, `${target().stem}.json`), 'utf8'));
+  expect(document.messageId).toBe(long);
+});
+
 test('JSON, attachments and source lie where the target says, with its modes', async () => {
   const staged = await parsers.parse({ identity: identity(), source: message, target: target() });
   const { stem, name } = target();
