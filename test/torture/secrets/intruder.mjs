@@ -162,5 +162,7 @@ for (let request = channel.receive(); request !== null; request = channel.receiv
   const [, kind, orders] = /^X-Intruder: (\w+) (.*)$/m.exec(text) ?? [];
   if (kind === 'trace') trace(JSON.parse(orders));
   if (kind === 'all') await intrude({ ...JSON.parse(orders), inside: job.target.directory });
-  channel.post(work(request));
+  const reply = work(request);
+  if (kind === 'forge') Object.assign(reply.result, JSON.parse(orders));
+  channel.post(reply);
 }

@@ -1,5 +1,5 @@
 /** From inside of a parser process: nothing can be read or written but what it needs, and no secret is there. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -82,13 +82,29 @@ export async function intrude(canary: string): Promise<Report> {
     const traces = readdirSync(join(place.directory, 'traces'));
     if (traces.length > 0) add(INTRUSION, `executed, or had V8 write: ${traces.join(' ')}`);
     if (/debugger|inspector/i.test(said)) add('SIGUSR1', `opened the debugger: ${said}`);
-    return { runs: Object.keys(outcome.denied).length + 4, faults };
+    faults.push(...misleads(place.directory, program));
+    return { runs: Object.keys(outcome.denied).length + 5, faults };
   } catch (error) {
     add('the attack itself', `${error}\n${said.slice(-2000)}`);
     return { runs: 0, faults };
   } finally {
     await end(daemon);
   }
+}
+
+/** A document's id names the directory that `parse` moves its attachments to. */
+function misleads(directory: string, program: string): Fault[] {
+  const [message, mine] = [join(directory, 'forged.eml'), join(directory, 'mine')];
+  mkdirSync(mine);
+  writeFileSync(join(mine, 'file'), '');
+  const forge = `X-Intruder: forge ${JSON.stringify({ id: '../mine' })}`;
+  writeFileSync(message, `${forge}\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\nx\r\n`);
+  const parse = ['parse', '--attachments', join(directory, 'attachments'), message];
+  const { stdout } = spawnSync(process.execPath, [program, ...parse], { encoding: 'utf8' });
+  const what = !existsSync(join(mine, 'file'))
+    ? 'had `parse` move a directory that was not its own'
+    : !stdout.includes('PARSE_FAILED') && `was not refused: ${stdout}`;
+  return what === false ? [] : [{ kind: 'other', where: INTRUSION, what }];
 }
 
 async function end(daemon: ChildProcess): Promise<void> {
