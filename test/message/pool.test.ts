@@ -1,4 +1,5 @@
 /** The pool blames exactly the message that ends a parser, tries it three times, and loses no other. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -214,6 +215,15 @@ test('a storage error is no fault of the message: it is told at once', async () 
   const parsers = pool();
   await expect(order(parsers, `full ${mark('once')}`)).rejects.toMatchObject({ code: 'STORAGE_FULL' });
   expect(existsSync(mark('once'))).toBe(true);
+});
+
+test('where no descriptor is left for another process, the one that runs parses all', async () => {
+  const script = new URL('./no-descriptors.mjs', import.meta.url).pathname;
+  const child = spawn('bash', ['-c', 'ulimit -n 128; exec "$0" "$1"', process.execPath, script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const said = await child.stdout.setEncoding('utf8').toArray();
+  expect(said.join('')).toBe('EMFILE\naaaaaaaa');
 });
 
 test('a parser that cannot start rejects instead of hanging, and is tried again for the next message', async () => {
