@@ -10,7 +10,7 @@ import { type FaultContext, fault } from './faults.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
-import { type Row, readRow } from './rows.ts';
+import { metadataOf, originOf, type Row, readRow } from './rows.ts';
 import { transport } from './transport.ts';
 
 /** A silent operation is looked at so many times before it is given up. */
@@ -544,33 +544,6 @@ function trusting(ca: string | null): SecureContext {
   if (contexts.size >= MAX_CONTEXTS) contexts.clear();
   contexts.set(ca, context);
   return context;
-}
-
-/** Where the part of the body begins that a row holds; undefined for one that holds the whole. */
-function originOf(row: Row): number | undefined {
-  return row.partialOrigins?.get('');
-}
-
-function metadataOf(row: Row, messageId: boolean, now: number): MessageMetadata {
-  const date = new Date(row.internalDate ?? Number.NaN).getTime();
-  return {
-    uid: row.uid,
-    // Unknown counts as large, which is fetched in bounded pieces.
-    size: row.size ?? LARGE_MESSAGE_BYTES + 1,
-    // An unreadable INTERNALDATE must not make a message too old to be wanted.
-    internalDate: Number.isFinite(date) ? date : now,
-    flags: [...(row.flags ?? [])],
-    ...(messageId && { messageId: messageIdOf(row.headers) }),
-  };
-}
-
-/** The first Message-ID field's identifier, without angle brackets. */
-function messageIdOf(header: Buffer | undefined): string | null {
-  const field = /^message-id[ \t]*:((?:.|\r?\n[ \t])*)/im.exec(header?.toString('utf8') ?? '')?.[1];
-  if (field === undefined) return null;
-  const value = field.replace(/\r?\n[ \t]/g, ' ').trim();
-  const identifier = (/<([^<>]*)>/.exec(value)?.[1] ?? value).trim();
-  return identifier === '' ? null : identifier;
 }
 
 /** imapflow's logger: we listen for what its methods swallow, and print nothing of it. */
