@@ -195,7 +195,7 @@ export function startParser(options: ParserOptions): Parser {
     stderr = (stderr + text).slice(-KEPT_STDERR);
   });
   // The exit says all, and gives back what it was sent; a channel that breaks as the process dies is no news.
-  requests?.on('error', () => undefined);
+  for (const end of [requests, replies]) end?.on('error', () => undefined);
   child.on('error', (error) => {
     stderr = `${stderr}${error.message}`;
     if (child.pid === undefined) ended(`cannot be started: ${error.message}`);
