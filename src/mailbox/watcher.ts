@@ -55,11 +55,11 @@ const OBSTRUCTED_MS = 60_000;
 /** Storage that could not take mail is tried again after this, doubled up to that. */
 const HOLD_MS = { first: 1_000, last: 15_000 };
 /**
- * A connection that ends sooner after its sync is one more failure, up to so many: a server that drops us each
- * time is not stormed, and mail waits no longer than 16 s for it.
+ * A connection that ends sooner after its sync, or before its after-actions are done, is one more failure, up to so
+ * many: a server that drops us each time is not stormed, and mail waits no longer than 16 s for it.
  */
 const STEADY_MS = 10_000;
-const FAILURES_THOUGH_SYNCED = 5;
+const FAILURES_THOUGH_CAUGHT_UP = 5;
 /** `once` gives up after so many failures in a row. */
 const ONCE_ATTEMPTS = 4;
 
@@ -74,7 +74,9 @@ export function watchMailbox(options: WatchOptions): Watcher {
   let nudged = new AbortController();
   let everConnected = false;
   let failures = 0;
-  /** When this connection had completed a sync. */
+  /** This connection fetched all that was there. */
+  let caughtUp = false;
+  /** When this connection had completed a sync, after-actions included. */
   let syncedAt: number | null = null;
   let holds = 0;
   /** What `once` could not do although all else is done. */
@@ -119,11 +121,12 @@ export function watchMailbox(options: WatchOptions): Watcher {
   }
 
   async function failed(error: MailwatchdError): Promise<void> {
-    if (syncedAt !== null) {
-      const steady = clock.monotonic() - syncedAt >= STEADY_MS;
-      failures = steady ? 0 : Math.min(failures, FAILURES_THOUGH_SYNCED - 1);
-      syncedAt = null;
+    if (caughtUp) {
+      const steady = syncedAt !== null && clock.monotonic() - syncedAt >= STEADY_MS;
+      failures = steady ? 0 : Math.min(failures, FAILURES_THOUGH_CAUGHT_UP - 1);
     }
+    caughtUp = false;
+    syncedAt = null;
     failures = memory.progress ? 1 : failures + 1;
     memory.progress = false;
     reporter.failed(error, failures);
@@ -216,6 +219,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
     await catchUp(session);
     if (everything) await reconcile(session);
     memory.suspects = { arrivals: 0, backfill: 0 };
+    caughtUp = true;
     const [obstructed] = memory.obstructed.values();
     const fault = (await settleAfterActions(session, account.after)) ?? obstructed ?? null;
     // Only a completed sync proves that the trouble is over.

@@ -148,3 +148,25 @@ test('a folder that opens read-only is not written to', async () => {
   expect(harness.report().reason).toContain('read-only');
   expect(harness.report().stored).toBe(1);
 });
+
+test('a server that drops us at each after-action delays mail by no more than 16 s', async () => {
+  await using harness = await createHarness();
+  const { server, clock, ledger, intake } = harness;
+  ledger.owesAfterActions = true;
+  server.deliver('INBOX', mail('one'));
+  server.script = ({ name, session }) => {
+    if (name !== 'UID STORE') return false;
+    session.end('* BYE overloaded');
+    return true;
+  };
+  await harness.watch(after({ seen: true }));
+  for (let count = 1; count <= 8; count++) {
+    await harness.until(() => harness.failures() === count && clock.timers().length === 1);
+    expect(clock.timers()[0]).toBeLessThanOrEqual(16_000);
+    await harness.retry(count);
+  }
+  server.deliver('INBOX', mail('two'));
+  await harness.until(() => harness.failures() === 9 && clock.timers().length === 1);
+  await harness.retry(9);
+  await harness.until(() => intake.published.length === 2);
+});
