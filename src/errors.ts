@@ -83,6 +83,7 @@ const table = {
   AUTH_FAILED: { meaning: 'the mail server refused user name, password or token', retry: 'later' },
   AUTH_APP_PASSWORD: { meaning: 'the provider wants an application password', retry: 'later' },
   AUTH_BASIC_DISABLED: { meaning: 'the provider switched off sign-in by password', retry: 'later' },
+  AUTH_IMAP_DISABLED: { meaning: 'IMAP is switched off for this mailbox', retry: 'later' },
   AUTH_LOGIN_DISABLED: { meaning: 'the mail server forbids login on this connection', retry: 'later' },
   SERVER_UNAVAILABLE: { meaning: 'the mail server is there but cannot serve now', retry: 'soon' },
   SERVER_REFUSED: { meaning: 'the mail server refused a command', retry: 'soon' },
@@ -158,6 +159,8 @@ export interface ErrorDetails {
   where?: string;
   /** What the operator can do about it, as an imperative sentence. */
   remedy?: string;
+  /** Milliseconds before which trying again is of no use. */
+  retryAfter?: number;
   cause?: unknown;
 }
 
@@ -167,6 +170,7 @@ export class MailwatchdError extends Error {
   readonly detail: string | undefined;
   readonly where: string | undefined;
   readonly remedy: string | undefined;
+  readonly retryAfter: number | undefined;
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     const parts = [details.where, details.detail ?? ERRORS[code].meaning, details.remedy].filter(Boolean);
@@ -176,6 +180,7 @@ export class MailwatchdError extends Error {
     this.detail = details.detail;
     this.where = details.where;
     this.remedy = details.remedy;
+    this.retryAfter = details.retryAfter;
   }
 
   get retry(): Retry {

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import type { Start } from '../model.ts';
+import { PROVIDER_NAMES, PROVIDERS, type ProviderName, providerOfHost } from '../providers/index.ts';
 import { parseDate, parseDuration } from './format.ts';
 import { isLoopback } from './loopback.ts';
 import { checkOAuth2 } from './oauth2.ts';
@@ -20,6 +21,7 @@ export interface CheckedAccount {
   folders: string[];
   move: string | null;
   auth: Auth | null;
+  provider: ProviderName | null;
   values: Record<string, unknown>;
 }
 
@@ -34,11 +36,16 @@ export function checkAccount(
     faults.push({ path: [...path, ...key.split('.')], part, message });
   const { password: _password, auth: _auth, ...rest } = raw;
   const before = faults.length;
-  const values = validateSection(accountSchema, rest, path, faults, {}, ['password', 'auth']);
+  const provider = providerOf(rest);
+  const preset = provider === null ? {} : presetOf(provider);
+  const values = validateSection(accountSchema, { ...preset, ...rest }, path, faults, {}, [
+    'password',
+    'auth',
+  ]);
   const wrong = new Set(faults.slice(before).map((found) => keyText(found.path.slice(path.length))));
   const right = <T>(key: string) => (wrong.has(key) ? null : (valueAt(values, key) as T));
 
-  const auth = checkAuth(raw, path, faults, readByOthers);
+  const auth = checkAuth(raw, path, faults, readByOthers, provider);
 
   const host = right<string>('host');
   if (host !== null && !isHost(host))
@@ -65,7 +72,19 @@ export function checkAccount(
   if (move !== null && folders.includes(move)) {
     fault('after.move', 'must not be a watched folder of the account: each message would come again');
   }
-  return { path, name: right('name'), host, user: right('user'), folders, move, auth, values };
+  return { path, name: right('name'), host, user: right('user'), folders, move, auth, provider, values };
+}
+
+/** As it is named; else the one whose server the host is. */
+function providerOf({ provider, host }: Record<string, unknown>): ProviderName | null {
+  const named = PROVIDER_NAMES.find((name) => name === provider);
+  return named ?? (typeof host === 'string' ? providerOfHost(host) : null);
+}
+
+/** What a provider fills in, as it would be written; all else is as the schema's defaults have it. */
+function presetOf(provider: ProviderName): Record<string, unknown> {
+  const { host, idleRenewEvery } = PROVIDERS[provider];
+  return { host, ...(idleRenewEvery !== undefined && { idleRenewEvery }) };
 }
 
 /** A password or OAuth2, and just one of them. */
@@ -74,6 +93,7 @@ function checkAuth(
   path: KeyPath,
   faults: Fault[],
   readByOthers: boolean,
+  provider: ProviderName | null,
 ): Auth | null {
   if (raw.auth === undefined) {
     const password = secretSource(raw.password, [...path, 'password'], faults, readByOthers);
@@ -84,7 +104,8 @@ function checkAuth(
     faults.push({ path: here, part: 'key', message: 'not together with password: give one of them' });
   const { oauth2, ...rest } = asMapping(raw.auth, here, faults);
   validateSection({}, rest, here, faults, {}, ['oauth2']);
-  return checkOAuth2(oauth2, [...here, 'oauth2'], faults, readByOthers);
+  const ofProvider = provider === null ? undefined : PROVIDERS[provider].oauth2;
+  return checkOAuth2(oauth2, [...here, 'oauth2'], faults, readByOthers, ofProvider);
 }
 
 /** RFC 3501 §5.1: INBOX in any case is the same folder. Another spelling must not be another ledger. */
@@ -108,11 +129,12 @@ function isHost(host: string): boolean {
 }
 
 /** Every value has passed its format, so the conversions cannot fail. */
-export function toAccount({ values, folders, move, auth }: CheckedAccount): AccountConfig {
+export function toAccount({ values, folders, move, auth, provider }: CheckedAccount): AccountConfig {
   const security = values.security as AccountConfig['security'];
   const after = values.after as AccountConfig['after'];
   return {
     name: values.name as string,
+    provider,
     host: values.host as string,
     port: (values.port as number | null) ?? (security === 'tls' ? 993 : 143),
     security,
@@ -124,6 +146,7 @@ export function toAccount({ values, folders, move, auth }: CheckedAccount): Acco
     after: { seen: after.seen, move, delete: after.delete },
     pollEvery: parseDuration(values.pollEvery as string) as number,
     idleRenewEvery: parseDuration(values.idleRenewEvery as string) as number,
+    maxConnections: (provider && PROVIDERS[provider].connections) ?? null,
   };
 }
 

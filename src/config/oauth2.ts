@@ -53,19 +53,23 @@ const PROVIDERS: Readonly<Record<string, (tenant: string) => Provider>> = {
 
 const PROVIDER_FORMS = `expected ${Object.keys(PROVIDERS).join(', ')} or { tokenEndpoint: URL, … }`;
 
-/** Checks what stands under `auth.oauth2`; null with faults where it is not right. `readByOthers`: as for a password. */
+/**
+ * Checks what stands under `auth.oauth2`; null with faults where it is not right. `readByOthers`: as for a password.
+ * `ofAccount`: whom the account's own provider gets its tokens from, where none is named here.
+ */
 export function checkOAuth2(
   raw: unknown,
   path: KeyPath,
   faults: Fault[],
   readByOthers: boolean,
+  ofAccount?: string,
 ): { oauth2: OAuth2Config } | null {
   const before = faults.length;
   const fault = (key: string, message: string) =>
     faults.push({ path: [...path, key], part: 'value', message });
   const given = asMapping(raw, path, faults);
   if (faults.length > before) return null;
-  const { provider, clientSecret, serviceAccountKey, refreshToken, ...rest } = given;
+  const { provider = ofAccount, clientSecret, serviceAccountKey, refreshToken, ...rest } = given;
   const alsoKnown = ['provider', 'clientSecret', 'serviceAccountKey', 'refreshToken'];
   const values = validateSection(oauth2Schema, rest, path, faults, {}, alsoKnown);
   const secret = (key: string, value: unknown) =>

@@ -1,6 +1,7 @@
 /** Every key of the configuration: what it means, what is allowed, its default. The only file that knows convict. */
 import { isAbsolute, normalize } from 'node:path';
 import convict from 'convict';
+import { PROVIDER_NAMES } from '../providers/index.ts';
 import { parseDate, parseDuration, parseMode, parseSize, typeName } from './format.ts';
 import { isLoopback } from './loopback.ts';
 import { hasControlCharacter } from './secrets.ts';
@@ -58,10 +59,13 @@ function format(
 const isText = (value: unknown, max: number): value is string =>
   typeof value === 'string' && value !== '' && value.length <= max && !hasControlCharacter(value);
 
-function oneOf(...words: string[]): string {
+function oneOf(...words: (string | null)[]): string {
   const name = `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
-  choices.set(name, words);
-  return format(name, (value) => words.includes(value as string));
+  choices.set(
+    name,
+    words.filter((word) => word !== null),
+  );
+  return format(name, (value) => words.some((word) => word === value));
 }
 
 /** A whole number. From the environment it comes as text. */
@@ -157,6 +161,11 @@ export const accountSchema = {
       'a name of a-z 0-9 . _ -, beginning with a letter or digit, at most 64 characters',
       (value) => isText(value, 64) && ACCOUNT_NAME.test(value),
     ),
+    null,
+  ),
+  provider: leaf(
+    'Fills in what is left out of host and idleRenewEvery; found by a known host',
+    oneOf(...PROVIDER_NAMES, null),
     null,
   ),
   host: leaf('Mail server', text('a host name or an IP address', 255), null),

@@ -1,6 +1,7 @@
 /** The configuration as the rest of the program gets it: plain values, checked, in one unit each. */
 import type { LogLevel } from '../logging.ts';
 import type { Start } from '../model.ts';
+import type { ProviderName } from '../providers/index.ts';
 import type { SecretSource } from './secrets.ts';
 
 export interface AfterActions {
@@ -40,6 +41,8 @@ export type Auth = { password: SecretSource } | { oauth2: OAuth2Config };
 export interface AccountConfig {
   /** `[a-z0-9][a-z0-9._-]*`, at most 64 characters, unique. */
   name: string;
+  /** As configured, or whose server `host` is; null where that is not known. */
+  provider: ProviderName | null;
   /** Host name or IP address, without brackets. */
   host: string;
   port: number;
@@ -57,6 +60,8 @@ export interface AccountConfig {
   pollEvery: number;
   /** Milliseconds, below 29 minutes (RFC 2177 §3). */
   idleRenewEvery: number;
+  /** Connections that the provider takes, those of other programs included; null where that is not known. */
+  maxConnections: number | null;
 }
 
 export interface StorageConfig {

@@ -44,13 +44,13 @@ export async function connectAccount(
   options: ConnectAccountOptions,
 ): Promise<Connection> {
   const { limits, clock, log, signal } = options;
-  const { host, port, security, user } = account;
+  const { host, port, security, user, provider } = account;
   const { messageBytes, operationSeconds } = limits;
   const operationMs = operationSeconds * 1000;
 
   async function logIn(credential: Credential): Promise<Connection> {
     const ca = await readIssuers(account.ca);
-    const server = { host, port, security, user, ca, messageBytes, operationMs };
+    const server = { host, port, security, user, provider, ca, messageBytes, operationMs };
     return connect({ ...server, credential, clock, log, signal });
   }
   async function turn(): Promise<void> {

@@ -2,6 +2,7 @@
 import type { Clock } from '../clock.ts';
 import type { Log } from '../logging.ts';
 import type { MessageMetadata } from '../model.ts';
+import type { ProviderName } from '../providers/index.ts';
 import type { Folder } from './folders.ts';
 
 /** How an account's server is reached. */
@@ -11,6 +12,8 @@ export interface ServerSettings {
   /** `none` is for loopback only, which the configuration sees to. */
   security: 'tls' | 'starttls' | 'none';
   user: string;
+  /** Whose server it is, for what its refusals mean; null where that is not known. */
+  provider: ProviderName | null;
 }
 
 /** What a login is made with. */

@@ -1,12 +1,15 @@
 /** Turns whatever IMAP, TLS, DNS and sockets throw into a MailwatchdError that says what to do. */
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
 import { withoutSecrets } from '../escape.ts';
+import type { Meaning, Provider } from '../providers/index.ts';
 
 /** What is known of a connection when something on it failed. */
 export interface FaultContext {
   /** `host:port`, for the operator. */
   where: string;
   host: string;
+  /** Null where nothing is known of it. */
+  provider: Provider | null;
   /** Text of the server's BYE (RFC 3501 §7.1.5), where it sent one. */
   bye: string | undefined;
   /** Texts that must not appear anywhere, such as the password and what SASL makes of it. */
@@ -41,10 +44,15 @@ const LOGIN_DISABLED_WORDS =
   /login.{0,20}(disabled|not (allowed|permitted))|plaintext|disabled.{0,40}(ssl|tls)|privacyrequired/i;
 /** imapflow's own words. */
 const NO_MECHANISM = /^(no matching authentication|unsupported authentication)/i;
-/** Hosts of providers that take no account password, whatever the words of their refusal. */
-const MICROSOFT_HOSTS =
-  /(^|\.)(outlook\.office365\.com|outlook\.office\.com|imap-mail\.outlook\.com|partner\.outlook\.cn)$/i;
-const APP_PASSWORD_HOSTS = /(^|\.)(imap\.mail\.yahoo\.com|imap\.mail\.me\.com|imap\.aol\.com)$/i;
+/** But for who says "invalid credentials or IMAP is disabled". */
+const IMAP_DISABLED_WORDS =
+  /(?<!\bor )\bIMAP( access)?( is)? (disabled|not enabled|switched off)|not enabled for IMAP|enable IMAP/i;
+/** "Suggested Backoff Time: 299961 milliseconds" of Exchange, and whoever else names a wait. */
+const BACKOFF_TIME = /back-?off ?time[:=\s]+(\d{1,9})/i;
+const RETRY_AFTER =
+  /\b(?:re)?try (?:again )?(?:after|in) (\d{1,6}) ?(?:s(?:ec(?:ond)?s?)?|(m(?:in(?:ute)?s?)?))\b/i;
+/** Exchange has been seen asking for 50 minutes; no server keeps a mailbox away for longer than this. */
+const MOST_RETRY_AFTER_MS = 3_600_000;
 
 const UNKNOWN_ISSUER = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
@@ -92,12 +100,13 @@ const TIMED_OUT = new Set([
 export function fault(thrown: unknown, context: FaultContext): MailwatchdError {
   if (thrown instanceof MailwatchdError) return thrown;
   const error = (typeof thrown === 'object' && thrown !== null ? thrown : { message: thrown }) as ThrownError;
-  const { code, remedy, detail } = classify(error, context);
+  const { code, remedy, detail, retryAfter } = classify(error, context);
   // The thrown error is no `cause`: imapflow's carries the whole command and the server's raw answer.
   return new MailwatchdError(code, {
     where: context.where,
     detail: withoutSecrets(detail, context.secrets),
     ...(remedy !== undefined && { remedy }),
+    ...(retryAfter !== undefined && { retryAfter: Math.min(retryAfter, MOST_RETRY_AFTER_MS) }),
   });
 }
 
@@ -105,15 +114,18 @@ interface Classified {
   code: ErrorCode;
   detail: string;
   remedy?: string;
+  /** Milliseconds. */
+  retryAfter?: number;
 }
 
-function classify(error: ThrownError, { host, bye, byToken }: FaultContext): Classified {
+function classify(error: ThrownError, context: FaultContext): Classified {
+  const { host, bye } = context;
   const code = text(error.code);
   const words = text(error.responseText) || text(error.response) || text(error.reason) || text(error.message);
   // Only a tagged refusal of LOGIN or AUTHENTICATE is about credentials; a BYE or a timeout meanwhile is not.
   if (error.authenticationFailed === true || NO_MECHANISM.test(words)) {
-    const refuse = byToken ? refusedToken : refusedLogin;
-    return refuse(withReason(words, error.oauthError), text(error.serverResponseCode), host);
+    const reason = withReason(words, error.oauthError);
+    return refusedLogin(reason, text(error.serverResponseCode), context);
   }
 
   if (NOT_FOUND.has(code))
@@ -172,12 +184,16 @@ function classify(error: ThrownError, { host, bye, byToken }: FaultContext): Cla
     return { code: 'SERVER_PROTOCOL', detail: `${text(error.message)} (${code})` };
   if (TIMED_OUT.has(code)) return { code: 'OPERATION_TIMED_OUT', detail: text(error.message) };
   if (bye !== undefined || text(error.reason) !== '')
-    return { code: 'SERVER_UNAVAILABLE', detail: `the server said goodbye: ${bye ?? text(error.reason)}` };
-  if (code === 'ETHROTTLE') return { code: 'SERVER_UNAVAILABLE', detail: words };
+    return said(bye ?? text(error.reason), context, {
+      code: 'SERVER_UNAVAILABLE',
+      detail: `the server said goodbye: ${bye ?? text(error.reason)}`,
+    });
+  if (code === 'ETHROTTLE') return said(words, context, { code: 'SERVER_UNAVAILABLE', detail: words });
   const status = text(error.responseStatus);
   if (status !== '') {
     const later = LATER_CODES.has(text(error.serverResponseCode)) || LATER_WORDS.test(words);
-    return { code: later ? 'SERVER_UNAVAILABLE' : 'SERVER_REFUSED', detail: `${status} ${words}` };
+    const refused = later ? 'SERVER_UNAVAILABLE' : 'SERVER_REFUSED';
+    return said(words, context, { code: refused, detail: `${status} ${words}` });
   }
   if (code === 'ClosedAfterConnectText' || code === 'ClosedAfterConnectTLS')
     return {
@@ -196,12 +212,41 @@ function withReason(words: string, challenge: unknown): string {
   return status ? `${words} (${status})` : words;
 }
 
-const isForNow = (words: string, responseCode: string): boolean =>
-  LATER_CODES.has(responseCode) || (responseCode !== 'AUTHENTICATIONFAILED' && LATER_WORDS.test(words));
+/** What the server said, as its provider means it, and how long it wants to be left alone. */
+function said(words: string, { provider }: FaultContext, general: Classified): Classified {
+  const refusal = provider?.refusals.find((known) => known.words.test(words));
+  const retryAfter = namedWait(words) ?? refusal?.retryAfter;
+  return {
+    ...general,
+    ...(refusal !== undefined && { code: refusal.code, remedy: refusal.remedy }),
+    ...(retryAfter !== undefined && { retryAfter }),
+  };
+}
 
-function refusedToken(words: string, responseCode: string): Classified {
-  if (isForNow(words, responseCode))
-    return { code: 'SERVER_UNAVAILABLE', detail: `login refused for now: ${words}` };
+/** Milliseconds. */
+function namedWait(words: string): number | undefined {
+  const [, milliseconds] = BACKOFF_TIME.exec(words) ?? [];
+  if (milliseconds !== undefined) return Number(milliseconds);
+  const [, count, minutes] = RETRY_AFTER.exec(words) ?? [];
+  return count === undefined ? undefined : Number(count) * (minutes === undefined ? 1_000 : 60_000);
+}
+
+function refusedLogin(words: string, responseCode: string, context: FaultContext): Classified {
+  const forNow =
+    LATER_CODES.has(responseCode) || (responseCode !== 'AUTHENTICATIONFAILED' && LATER_WORDS.test(words));
+  const { provider, byToken } = context;
+  if (forNow)
+    return said(words, context, {
+      code: 'SERVER_UNAVAILABLE',
+      detail: `login refused for now: ${words}`,
+    });
+  const general = byToken
+    ? refusedToken(words, provider?.refusedToken)
+    : refusedPassword(words, responseCode, provider?.refusedPassword);
+  return said(words, context, general);
+}
+
+function refusedToken(words: string, usual: Meaning | undefined): Classified {
   if (NO_MECHANISM.test(words))
     return {
       code: 'AUTH_LOGIN_DISABLED',
@@ -212,24 +257,30 @@ function refusedToken(words: string, responseCode: string): Classified {
     code: 'AUTH_FAILED',
     detail: words,
     remedy: 'check `user` and `scope`, and that IMAP is allowed for this mailbox',
+    ...usual,
   };
 }
 
-function refusedLogin(words: string, responseCode: string, host: string): Classified {
-  if (isForNow(words, responseCode))
-    return { code: 'SERVER_UNAVAILABLE', detail: `login refused for now: ${words}` };
-  if (APP_PASSWORD_WORDS.test(words) || (APP_PASSWORD_HOSTS.test(host) && responseCode !== 'PRIVACYREQUIRED'))
+function refusedPassword(words: string, responseCode: string, usual: Meaning | undefined): Classified {
+  if (APP_PASSWORD_WORDS.test(words))
     return {
       code: 'AUTH_APP_PASSWORD',
       detail: words,
       remedy: "make an application password in the provider's account settings and configure that",
     };
-  if (BASIC_DISABLED_WORDS.test(words) || MICROSOFT_HOSTS.test(host))
+  if (BASIC_DISABLED_WORDS.test(words))
     return {
       code: 'AUTH_BASIC_DISABLED',
       detail: words,
-      remedy: 'Microsoft 365 takes OAuth2 only: configure `auth: { oauth2: … }` instead of `password`',
+      remedy: 'the server takes OAuth2 only: configure `auth: { oauth2: … }` instead of `password`',
     };
+  if (IMAP_DISABLED_WORDS.test(words))
+    return {
+      code: 'AUTH_IMAP_DISABLED',
+      detail: words,
+      remedy: "switch IMAP on in the provider's mail settings, or have the administrator allow it",
+    };
+  if (usual !== undefined && responseCode !== 'PRIVACYREQUIRED') return { detail: words, ...usual };
   if (responseCode === 'PRIVACYREQUIRED' || LOGIN_DISABLED_WORDS.test(words) || NO_MECHANISM.test(words))
     return {
       code: 'AUTH_LOGIN_DISABLED',

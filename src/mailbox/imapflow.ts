@@ -4,6 +4,7 @@ import { type FetchQueryObject, ImapFlow } from 'imapflow';
 import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import type { MessageMetadata } from '../model.ts';
+import { PROVIDERS } from '../providers/index.ts';
 import { untrustedIssuer } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { type FaultContext, fault } from './faults.ts';
@@ -96,10 +97,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     logger: listeningLogger((entry) => {
       if (isRefusal(entry.err)) refusal = entry.err;
       // imapflow waits minutes for a throttled server with the reader stopped; backing off is the watcher's.
-      if (entry.msg === 'Throttling detected')
-        end(
-          new MailwatchdError('SERVER_UNAVAILABLE', { where, detail: 'the server throttles this account' }),
-        );
+      if (entry.msg === 'Throttling detected') end(fault(entry.err, context()));
     }),
   });
   // Not in imapflow's types: its version is pinned, and a flood in the tests of connections holds this.
@@ -110,6 +108,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const context = (): FaultContext => ({
     where,
     host: options.host,
+    provider: options.provider && PROVIDERS[options.provider],
     bye: client.byeReason,
     secrets,
     byToken: 'accessToken' in options.credential,

@@ -132,7 +132,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
     reporter.failed(error, failures);
     const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
     if (mode === 'once' && lasting) throw error;
-    await pause(backoff(failures, error.retry, random()));
+    // On top of the wait that a server named: the mailboxes that it named it to do not return at once.
+    await pause((error.retryAfter ?? 0) + backoff(failures, error.retry, random()));
   }
 
   async function connected(work: (connection: Connection) => Promise<void>): Promise<void> {

@@ -16,6 +16,7 @@ describe('defaults', () => {
       accounts: [
         {
           name: 'support',
+          provider: null,
           host: 'imap.example.org',
           port: 993,
           security: 'tls',
@@ -27,6 +28,7 @@ describe('defaults', () => {
           after: { seen: false, move: null, delete: false },
           pollEvery: 60_000,
           idleRenewEvery: 300_000,
+          maxConnections: null,
         },
       ],
       storage: {

@@ -38,6 +38,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         host: '127.0.0.1',
         port,
         security: 'none',
+        provider: null,
         ca: null,
         user: USER,
         auth: { password: { plain: new Secret(PASSWORD) } },
@@ -46,6 +47,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         after: { seen: false, move: null, delete: false },
         pollEvery: 60_000,
         idleRenewEvery: 300_000,
+        maxConnections: null,
         ...changes,
       })),
       storage: {

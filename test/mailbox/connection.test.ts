@@ -9,6 +9,7 @@ import { fault } from '../../src/mailbox/faults.ts';
 import { planMailbox } from '../../src/mailbox/plan.ts';
 import { probeMailbox } from '../../src/mailbox/probe.ts';
 import type { AccountSettings } from '../../src/mailbox/watcher.ts';
+import { PROVIDERS, providerOfHost } from '../../src/providers/index.ts';
 import { type CertificateFiles, type Certificates, createCertificates } from '../servers/certificates.ts';
 import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
 import { collectLog, mail, PASSWORD } from './harness.ts';
@@ -29,6 +30,7 @@ const account = (port: number, changes: Partial<AccountSettings> = {}): AccountS
   host: '127.0.0.1',
   port,
   security: 'none',
+  provider: null,
   ca: null,
   user: 'ann@example.org',
   credential: async () => ({ password: PASSWORD }),
@@ -177,8 +179,11 @@ test.each(refusals)('login answered with %s', async (answer, host, code) => {
 
 test('the provider decides what a refusal without words means', () => {
   const refused = { authenticationFailed: true, responseText: 'LOGIN failed.', responseStatus: 'NO' };
-  const at = (host: string) =>
-    fault(refused, { where: host, host, bye: undefined, secrets: [], byToken: false }).code;
+  const at = (host: string) => {
+    const name = providerOfHost(host);
+    const provider = name && PROVIDERS[name];
+    return fault(refused, { where: host, host, provider, bye: undefined, secrets: [], byToken: false }).code;
+  };
   expect(at('outlook.office365.com')).toBe('AUTH_BASIC_DISABLED');
   expect(at('imap.mail.yahoo.com')).toBe('AUTH_APP_PASSWORD');
   expect(at('imap.mail.me.com')).toBe('AUTH_APP_PASSWORD');
@@ -201,6 +206,7 @@ test.each([
   const error = fault(Object.assign(new Error('x'), { code }), {
     where: 'mail.example.org:993',
     host: 'mail.example.org',
+    provider: null,
     bye: undefined,
     secrets: [],
     byToken: false,

@@ -94,6 +94,7 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
           host: '127.0.0.1',
           port: server.port,
           security: options.security ?? 'none',
+          provider: null,
           ca: null,
           user: 'ann@example.org',
           credential: async () => ({ password: PASSWORD }),

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
 import { fault } from '../../src/mailbox/faults.ts';
+import { PROVIDERS } from '../../src/providers/index.ts';
 import { createHarness } from './harness.ts';
 
 const TOKEN = 'ya29.access-canary';
@@ -111,7 +112,8 @@ test.each(
 test('Microsoft’s refusal of a token does not ask for OAuth2', () => {
   const refused = { authenticationFailed: true, responseText: 'AUTHENTICATE failed.', responseStatus: 'NO' };
   const host = 'outlook.office365.com';
-  const context = { where: host, host, bye: undefined, secrets: [], byToken: true };
+  const provider = PROVIDERS.microsoft365;
+  const context = { where: host, host, provider, bye: undefined, secrets: [], byToken: true };
   expect(fault(refused, context)).toMatchObject({ code: 'AUTH_FAILED' });
   expect(fault(refused, { ...context, byToken: false })).toMatchObject({ code: 'AUTH_BASIC_DISABLED' });
 });

@@ -442,6 +442,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       if (!authenticated && !server.preauthenticated) return session.send(`${tag} BAD not logged in`);
       switch (name) {
         case 'LIST':
+        case 'XLIST':
         case 'LSUB': {
           const pattern = words[1] ?? '*';
           for (const folder of server.folders.values())
