@@ -174,14 +174,17 @@ function buildProgram(
     finish(await describe(invocation(command)));
   });
 
-  add('status', "the running daemon's mailboxes", 'mailwatchd status --check')
+  add(
+    'status [mailbox]',
+    "the running daemon's mailboxes; with ACCOUNT/FOLDER all that is known of one",
+    'mailwatchd status --check',
+  )
     .option('--json', 'as data')
     .option('--check', 'exit 1 naming each mailbox that is not healthy, and why')
-    .action(async (options: { json?: true; check?: true }, command: Command) => {
+    .action(async (mailbox: string | undefined, options: { json?: true; check?: true }, command: Command) => {
       const { status } = await import('./commands/status.ts');
-      finish(
-        await status(invocation(command), { json: options.json ?? false, check: options.check ?? false }),
-      );
+      const { json = false, check = false } = options;
+      finish(await status(invocation(command), { mailbox: mailbox ?? null, json, check }));
     });
 
   add(

@@ -278,9 +278,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
 const isoTime = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
+const isoTimeOrNull = (milliseconds: number | null): string | null =>
+  milliseconds === null ? null : isoTime(milliseconds);
+
 const statusOf = (report: MailboxReport) => ({
   ...report,
   since: isoTime(report.since),
-  lastHeardAt: report.lastHeardAt === null ? null : isoTime(report.lastHeardAt),
-  lastPublishedAt: report.lastPublishedAt === null ? null : isoTime(report.lastPublishedAt),
+  lastHeardAt: isoTimeOrNull(report.lastHeardAt),
+  lastPushAt: isoTimeOrNull(report.lastPushAt),
+  lastPublishedAt: isoTimeOrNull(report.lastPublishedAt),
+  oldestWaiting: isoTimeOrNull(report.oldestWaiting),
 });

@@ -124,6 +124,20 @@ export function formatBytes(bytes: number): string {
   return `${power === 0 ? value : value.toFixed(1)} ${units[power]}`;
 }
 
+const DURATION_UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+] as const;
+
+/** Milliseconds in the largest unit that has two of them: `0.8 s`, `90 s`, `5 min`, `47 h`, `14 d`. */
+export function formatDuration(milliseconds: number): string {
+  for (const [unit, length] of DURATION_UNITS)
+    if (milliseconds >= 2 * length) return `${Math.floor(milliseconds / length)} ${unit}`;
+  const seconds = milliseconds / 1000;
+  return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.floor(seconds)} s`;
+}
+
 /** Foreign text as a table's cell: escaped, `–` where there is none. */
 export function cell(text: string | number | null | undefined): string {
   return text === null || text === undefined || text === '' ? '–' : printable(String(text));

@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { printable } from '../src/escape.ts';
-import { asJson, cell, formatBytes, type Output, table } from '../src/terminal.ts';
+import { asJson, cell, formatBytes, formatDuration, type Output, table } from '../src/terminal.ts';
 
 const pipe: Output = new PassThrough();
 const terminal = (columns: number): Output => Object.assign(new PassThrough(), { isTTY: true, columns });
@@ -53,6 +53,17 @@ test.each([
   [1536, '1.5 KB'],
   [64 * 1024 ** 2, '64.0 MB'],
 ])('%i bytes are %s', (bytes, shown) => expect(formatBytes(bytes)).toBe(shown));
+
+test.each([
+  [0, '0 s'],
+  [820, '0.8 s'],
+  [9_960, '10 s'],
+  [119_999, '119 s'],
+  [120_000, '2 min'],
+  [7_199_999, '119 min'],
+  [7_200_000, '2 h'],
+  [14 * 86_400_000, '14 d'],
+])('%i ms are %s', (milliseconds, shown) => expect(formatDuration(milliseconds)).toBe(shown));
 
 test('cells of foreign text are escaped', () => {
   expect(cell('\u001b[2J\nIN\u202eXOB')).toBe('\\u001b[2J\\nIN\\u202eXOB');

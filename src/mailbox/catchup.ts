@@ -8,7 +8,8 @@ import { searchWindows, WINDOW } from './windows.ts';
  * SEARCH does not (RFC 3501 §7.3.1), so this asks afresh each time.
  */
 export async function catchUp(session: Session): Promise<void> {
-  const { connection, selected } = session;
+  const { connection, selected, memory, clock } = session;
+  const begun = clock.now();
   connection.takeNews();
   // All but what arrived since SELECT, in windows where it is much; then that, without an upper end.
   if (selected.exists > WINDOW) {
@@ -23,6 +24,7 @@ export async function catchUp(session: Session): Promise<void> {
   const uids = await connection.search(low, null);
   // A UID that was listed but is not there must not hide what comes below it.
   await advance(session, await fetchNew(session, uids));
+  memory.caughtUpAt = begun;
 }
 
 /** The highest of the UIDs that the server has shown something of; 0 where all are known already. */

@@ -1,5 +1,6 @@
 /** The end of a message's way through mailbox/: it is handed in, or refused for its size. */
 import type { MessageMetadata } from '../model.ts';
+import { delayOf } from './delay.ts';
 import { fetchHeader, headerOf } from './large.ts';
 import { Held, holding, messageError, type Session } from './session.ts';
 
@@ -22,7 +23,7 @@ export async function handIn(
     memory.obstructed.set(message.uid, error.error);
     return;
   }
-  tally.stored(true);
+  tally.stored(true, delayOf(session, message));
 }
 
 /** False where the server does not even give the header. */

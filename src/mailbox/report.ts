@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
 import type { Mailbox } from '../model.ts';
+import { createDelays, type DelayFigures } from './delay.ts';
 import { Held, type Tally } from './session.ts';
 
 export type MailboxState = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
@@ -17,12 +18,18 @@ export interface MailboxReport extends Mailbox {
   since: number;
   /** When the server was heard last. */
   lastHeardAt: number | null;
+  /** When the server last told of a change by itself (RFC 2177). */
+  lastPushAt: number | null;
   lastPublishedAt: number | null;
   /** Messages on the server since the start point. */
   expected: number;
   /** Of these, those that are published, in quarantine or known from an earlier epoch. */
   stored: number;
   missing: number;
+  /** Since when the oldest of the missing ones is known; a stuck one goes on counting while others come and go. */
+  oldestWaiting: number | null;
+  /** Of the last messages that arrived while we watched; null before the first. */
+  delay: DelayFigures | null;
 }
 
 /** A connection lost for less is routine: the mailbox reconnects and stays healthy. */
@@ -38,6 +45,8 @@ export interface Reporter {
   tally: Tally;
   state(state: MailboxState): void;
   heard(at: number): void;
+  /** The server told of a change by itself. */
+  pushed(): void;
   /** The `failures`-th failure in a row. */
   failed(error: MailwatchdError, failures: number): void;
   holding(error: MailwatchdError): void;
@@ -48,7 +57,7 @@ export interface Reporter {
   stopped(): void;
 }
 
-/** `onChange` hears of every change but of `lastHeardAt`, at any rate: whoever listens paces himself. */
+/** `onChange` hears of every change but of `lastHeardAt` and `lastPushAt`, at any rate: whoever listens paces himself. */
 export function createReporter(
   mailbox: Mailbox,
   clock: Clock,
@@ -62,11 +71,15 @@ export function createReporter(
     reason: null,
     since: clock.now(),
     lastHeardAt: null,
+    lastPushAt: null,
     lastPublishedAt: null,
     expected: 0,
     stored: 0,
     missing: 0,
+    oldestWaiting: null,
+    delay: null,
   };
+  const delays = createDelays();
   let troubleAt: number | null = null;
   let troubleKind: string | null = null;
   let fault: string | null = null;
@@ -77,6 +90,7 @@ export function createReporter(
       changes.state !== undefined && changes.state !== current.state ? clock.now() : current.since;
     const next = { ...current, ...changes, since };
     next.missing = Math.max(0, next.expected - next.stored);
+    next.oldestWaiting = next.missing === 0 ? null : (next.oldestWaiting ?? clock.now());
     current = next;
     onChange(next);
   }
@@ -105,14 +119,21 @@ export function createReporter(
         enter('syncing');
         change({ expected: current.expected + count });
       },
-      stored: (published) =>
-        change({ stored: current.stored + 1, ...(published && { lastPublishedAt: clock.now() }) }),
+      stored: (published, delay = null) =>
+        change({
+          stored: current.stored + 1,
+          ...(published && { lastPublishedAt: clock.now() }),
+          ...(delay !== null && { delay: delays.add(delay) }),
+        }),
       dropped: () => change({ expected: Math.max(0, current.expected - 1) }),
     },
     state: enter,
     // Of a thousand mailboxes one hears from its server all the time: that is told with what else changes.
     heard(at) {
       current = { ...current, lastHeardAt: at };
+    },
+    pushed() {
+      current = { ...current, lastPushAt: clock.now() };
     },
     failed(error, failures) {
       const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;

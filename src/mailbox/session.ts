@@ -34,6 +34,8 @@ export interface Memory {
   suspects: Record<Lane, number>;
   /** The highest UID listed, and so counted as arrived: what lies above `scannedThrough` is asked for again and again. */
   arrivedThrough: number;
+  /** When the folder was last looked at for new mail, all of which is stored or left aside since, ms. */
+  caughtUpAt: number | null;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */
@@ -54,6 +56,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     obstructed: new Map(),
     suspects: { arrivals: count, backfill: count },
     arrivedThrough: 0,
+    caughtUpAt: null,
     cautious: false,
     progress: false,
   };
@@ -65,8 +68,11 @@ export interface Tally {
   counted(expected: number, stored: number): void;
   /** So many more are to be stored. */
   arrived(count: number): void;
-  /** One is safe: published, quarantined, or known from an earlier epoch. */
-  stored(published: boolean): void;
+  /**
+   * One is safe: published, quarantined, or known from an earlier epoch. `delay`: how long it took, ms; null where that
+   * says nothing of us.
+   */
+  stored(published: boolean, delay?: number | null): void;
   /** One need not be stored: gone from the server, or too old. */
   dropped(): void;
 }

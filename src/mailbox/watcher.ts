@@ -250,7 +250,9 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const idle = connection.canIdle();
     reporter.state(idle ? 'idle' : 'polling');
     const most = Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery);
+    const pushes = idle && !connection.hasNews();
     await connection.wait(most, nudged.signal);
+    if (pushes && connection.hasNews()) reporter.pushed();
     if (!idle && !signal.aborted) await connection.noop();
   }
 

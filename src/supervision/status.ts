@@ -8,7 +8,7 @@ import { isLocked } from './lock.ts';
 
 export type MailboxPhase = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
 
-/** Times are ISO 8601 in UTC. */
+/** Times are ISO 8601 in UTC. What may be absent an older daemon, still running after an update, does not tell. */
 export interface MailboxStatus {
   account: string;
   folder: string;
@@ -20,11 +20,20 @@ export interface MailboxStatus {
   since: string;
   /** When the server was last heard of. */
   lastHeardAt: string | null;
+  /** When the server last told of a change by itself: that pushes work. */
+  lastPushAt?: string | null;
   lastPublishedAt: string | null;
   /** Messages on the server since the start point, those of them in the ledger, and the difference; null before the first comparison. */
   expected: number | null;
   stored: number | null;
   missing: number | null;
+  /** Since when the oldest of the missing ones is known. */
+  oldestWaiting?: string | null;
+  /**
+   * Milliseconds from INTERNALDATE, which has whole seconds of the server's clock, until published: of the last `count`
+   * messages that arrived while we watched, 256 at most.
+   */
+  delay?: { count: number; p50: number; p95: number; p99: number; max: number } | null;
   quarantined: number;
 }
 

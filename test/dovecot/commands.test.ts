@@ -170,6 +170,32 @@ test('status tells the mailboxes while the daemon runs, and DOWN after', async (
   });
 });
 
+test('status tells of one mailbox how fast its mail comes, and when the server pushed it', async () => {
+  const { user, place } = setUp();
+  await using _place = place;
+  await server.append(user, 'INBOX', message('before'));
+  const daemon = place.start();
+  await place.settled(daemon);
+  expect(place.mailboxes()).toMatchObject([{ lastPushAt: null, delay: null, oldestWaiting: null }]);
+
+  await server.append(user, 'INBOX', message('pushed'));
+  const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/);
+  await daemon.until('the figures', () => place.mailboxes()?.[0]?.delay?.count === 1);
+  const { status, stdout } = await place.command(['status', 'support/INBOX', '--json']);
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout).mailboxes).toMatchObject([{ lastPushAt: time, oldestWaiting: null }]);
+
+  const details = await place.command(['status', 'support/INBOX']);
+  expect(details.status).toBe(0);
+  expect(details.stdout).toMatch(/^last push +\S+Z \(\S+ s ago\)$/m);
+  expect(details.stdout).toMatch(/^delay +50 % within \S+ s, .* \(the last 1 messages\)$/m);
+  expect((await place.command(['status'])).stdout).toMatch(/^support\/INBOX +idle +2 +2 +0 +0 .* s +–$/m);
+  expect(await place.command(['status', 'support/Inbocks'])).toMatchObject({
+    status: 64,
+    stderr: expect.stringContaining('no mailbox "support/Inbocks"'),
+  });
+});
+
 test('status --check names the mailbox whose password is wrong, and why', async () => {
   const { user, account, place } = setUp();
   await using _place = place;

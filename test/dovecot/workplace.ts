@@ -43,6 +43,9 @@ export interface MailboxStatus {
   healthy: boolean;
   reason: string | null;
   lastHeardAt: string | null;
+  lastPushAt: string | null;
+  oldestWaiting: string | null;
+  delay: { count: number; p50: number } | null;
   expected: number;
   stored: number;
   missing: number;

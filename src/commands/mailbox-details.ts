@@ -1,0 +1,33 @@
+/** All that the running daemon tells of one mailbox, a line each: what `status ACCOUNT/FOLDER` prints. */
+import { printableSentence } from '../escape.ts';
+import type { MailboxStatus } from '../supervision/status.ts';
+import { cell, coloured, formatDuration, type Output } from '../terminal.ts';
+
+/** `now`: ms, for how long ago things were. */
+export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: number): string {
+  const time = (text: string | null | undefined) =>
+    text ? `${text} (${formatDuration(Math.max(0, now - Date.parse(text)))} ago)` : cell(null);
+  const { delay, expected, stored, missing } = mailbox;
+  const health = mailbox.healthy
+    ? coloured(output, 'green', 'healthy')
+    : coloured(output, 'red', 'not healthy');
+  const lines: [string, string][] = [
+    ['mailbox', cell(`${mailbox.account}/${mailbox.folder}`)],
+    ['state', `${mailbox.state}, ${health}, since ${time(mailbox.since)}`],
+    ['reason', mailbox.reason === null ? cell(null) : printableSentence(mailbox.reason)],
+    ['server heard', time(mailbox.lastHeardAt)],
+    ['last push', time(mailbox.lastPushAt)],
+    ['last published', time(mailbox.lastPublishedAt)],
+    ['messages', `${cell(expected)} expected, ${cell(stored)} stored, ${cell(missing)} missing`],
+    ['oldest waiting', time(mailbox.oldestWaiting)],
+    ['quarantined', cell(mailbox.quarantined)],
+    ['delay', delay ? delayLine(delay) : cell(null)],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
+}
+
+function delayLine({ count, p50, p95, p99, max }: NonNullable<MailboxStatus['delay']>): string {
+  const of = [p50, p95, p99, max].map(formatDuration);
+  return `50 % within ${of[0]}, 95 % ${of[1]}, 99 % ${of[2]}, all ${of[3]} (the last ${count} messages)`;
+}
