@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import type { Start } from '../model.ts';
 import { PROVIDER_NAMES, PROVIDERS, type ProviderName, providerOfHost } from '../providers/index.ts';
+import { specialUseOf } from '../special-use.ts';
 import { parseDate, parseDuration } from './format.ts';
 import { isLoopback } from './loopback.ts';
 import { checkOAuth2 } from './oauth2.ts';
@@ -108,9 +109,9 @@ function checkAuth(
   return checkOAuth2(oauth2, [...here, 'oauth2'], faults, readByOthers, ofProvider);
 }
 
-/** RFC 3501 §5.1: INBOX in any case is the same folder. Another spelling must not be another ledger. */
+/** RFC 3501 §5.1: INBOX in any case is the same folder, as is a special use. Another spelling must not be another ledger. */
 function canonicalFolder(folder: string): string {
-  return /^inbox$/i.test(folder) ? 'INBOX' : folder.normalize('NFC');
+  return /^inbox$/i.test(folder) ? 'INBOX' : (specialUseOf(folder) ?? folder.normalize('NFC'));
 }
 
 const HOST_LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i;

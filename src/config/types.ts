@@ -52,7 +52,7 @@ export interface AccountConfig {
   ca: string | null;
   user: string;
   auth: Auth;
-  /** As people write them; `INBOX` in capitals (RFC 3501 §5.1: its case does not matter). No duplicates. */
+  /** As people write them, or a special use such as `\All`; `INBOX` in capitals (RFC 3501 §5.1: its case does not matter). No duplicates. */
   folders: string[];
   start: Start;
   after: AfterActions;

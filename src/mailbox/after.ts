@@ -64,6 +64,20 @@ export function assertSupported(session: Pick<Session, 'connection' | 'where'>, 
     });
 }
 
+/** The folder that `after.move` means; AFTER_FAILED where it is this one: each message would come again. FOLDER_MISSING. */
+export async function moveTarget(
+  { connection, selected, where }: Pick<Session, 'connection' | 'selected' | 'where'>,
+  move: string,
+): Promise<string> {
+  const path = await connection.resolveFolder(move);
+  if (path !== selected.path) return path;
+  throw new MailwatchdError('AFTER_FAILED', {
+    where,
+    detail: `\`after.move\` names the watched folder itself`,
+    remedy: 'set it to another folder, or to null',
+  });
+}
+
 async function carryOut(
   { connection, selected, where }: Session,
   after: AfterActions,
@@ -72,6 +86,7 @@ async function carryOut(
   if (selected.readOnly)
     throw new MailwatchdError('AFTER_FAILED', { where, detail: 'the server opens this folder read-only' });
   if (after.seen && !after.delete) await connection.addSeen(uids);
-  if (after.move !== null) await connection.move(uids, await connection.resolveFolder(after.move));
+  if (after.move !== null)
+    await connection.move(uids, await moveTarget({ connection, selected, where }, after.move));
   else if (after.delete) await connection.deleteAndExpunge(uids);
 }

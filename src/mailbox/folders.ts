@@ -1,5 +1,6 @@
 /** Finds the server's folder for a name as people write it. */
 import { nearest } from '../nearest.ts';
+import { specialUseOf } from '../special-use.ts';
 
 /** A folder as LIST tells it (RFC 3501 §7.2.2), the name decoded. */
 export interface Folder {
@@ -8,14 +9,18 @@ export interface Folder {
   delimiter: string;
   /** False for `\Noselect` and `\NonExistent`: a place in the tree without messages. */
   selectable: boolean;
+  /** Its attributes (RFC 3501 §7.2.2, RFC 6154 §2), in lower case. */
+  attributes: ReadonlySet<string>;
 }
 
 /**
- * The path of the folder that is meant: the exact name, INBOX in any case (RFC 3501 §5.1), or the name
+ * The path of the folder that is meant: that of a special use, which the server marks; the exact name, INBOX in any case (RFC 3501 §5.1), or the name
  * with `/` in place of the server's delimiter. Null where none of these exists.
  */
 export function findFolder(name: string, folders: readonly Folder[]): string | null {
   const selectable = folders.filter((folder) => folder.selectable);
+  const use = specialUseOf(name)?.toLowerCase();
+  if (use !== undefined) return selectable.find(({ attributes }) => attributes.has(use))?.path ?? null;
   const found =
     selectable.find((folder) => folder.path === name) ??
     selectable.find((folder) => folder.path.toUpperCase() === 'INBOX' && name.toUpperCase() === 'INBOX') ??

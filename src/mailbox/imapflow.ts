@@ -5,6 +5,7 @@ import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import type { MessageMetadata } from '../model.ts';
 import { PROVIDERS } from '../providers/index.ts';
+import { specialUseOf } from '../special-use.ts';
 import { untrustedIssuer } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { type FaultContext, fault } from './faults.ts';
@@ -219,11 +220,11 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 
   async function listFolders(): Promise<Folder[]> {
     const listed = await operation('LIST', () => client.list(), { responses: MAX_FOLDERS });
-    return listed.map(({ path, delimiter, flags }) => ({
-      path,
-      delimiter: delimiter || '',
-      selectable: ![...flags].some((flag) => /^\\(noselect|nonexistent)$/i.test(flag)),
-    }));
+    return listed.map(({ path, delimiter, flags }) => {
+      const attributes = new Set([...flags].map((flag) => flag.toLowerCase()));
+      const selectable = !attributes.has('\\noselect') && !attributes.has('\\nonexistent');
+      return { path, delimiter: delimiter || '', selectable, attributes };
+    });
   }
 
   async function resolveFolder(name: string): Promise<string> {
@@ -235,6 +236,12 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       resolved.set(name, path);
       return path;
     }
+    if (specialUseOf(name) !== null)
+      throw new MailwatchdError('FOLDER_MISSING', {
+        where,
+        detail: `the server marks no folder as ${name}`,
+        remedy: 'name the folder itself in the configuration',
+      });
     const near = nearestFolder(name, folders);
     throw new MailwatchdError('FOLDER_MISSING', {
       where,
@@ -286,7 +293,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
             throw error;
           }
         });
-      const mailbox = (await open(name, false)) ?? (await open(await resolveFolder(name), true));
+      const named = specialUseOf(name) === null ? await open(name, false) : null;
+      const mailbox = named ?? (await open(await resolveFolder(name), true));
       if (!mailbox) throw new MailwatchdError('SERVER_REFUSED', { where, detail: 'SELECT told nothing' });
       if (!mailbox.uidValidity)
         throw new MailwatchdError('SERVER_PROTOCOL', {

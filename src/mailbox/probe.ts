@@ -2,7 +2,8 @@
 import type { MailwatchdError } from '../errors.ts';
 import { toMailwatchdError } from '../errors.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
-import { assertSupported } from './after.ts';
+import { assertSupported, moveTarget } from './after.ts';
+import type { Selected } from './connection.ts';
 
 /** What a server showed of a folder. */
 export interface Probe {
@@ -11,7 +12,7 @@ export interface Probe {
   messages: number;
   /** Whether the server can push; else it is polled. */
   idle: boolean;
-  /** What stands against the account's `after`: MOVE_UNSUPPORTED, DELETE_UNSUPPORTED, FOLDER_MISSING of `move`. */
+  /** What stands against the account's `after`: MOVE_UNSUPPORTED, DELETE_UNSUPPORTED; FOLDER_MISSING or AFTER_FAILED of `move`. */
   afterFault: MailwatchdError | null;
 }
 
@@ -23,16 +24,18 @@ export async function probeMailbox(
 ): Promise<Probe> {
   const connection = await connectAccount(account, options);
   try {
-    const { path, exists } = await connection.select(folder, { readOnly: true });
-    return { path, messages: exists, idle: connection.canIdle(), afterFault: await afterFault() };
+    const selected = await connection.select(folder, { readOnly: true });
+    const { path, exists } = selected;
+    return { path, messages: exists, idle: connection.canIdle(), afterFault: await afterFault(selected) };
   } finally {
     await connection.logout();
   }
 
-  async function afterFault(): Promise<MailwatchdError | null> {
+  async function afterFault(selected: Selected): Promise<MailwatchdError | null> {
     try {
-      assertSupported({ connection, where: `${account.name}/${folder}` }, account.after);
-      if (account.after.move !== null) await connection.resolveFolder(account.after.move);
+      const opened = { connection, selected, where: `${account.name}/${folder}` };
+      assertSupported(opened, account.after);
+      if (account.after.move !== null) await moveTarget(opened, account.after.move);
       return null;
     } catch (error) {
       return toMailwatchdError(error, 'INTERNAL');

@@ -174,6 +174,16 @@ limits: { parseSeconds: 0 }
       'accounts[0].folders[1]: the same folder a second time',
     ],
     [
+      'one special use twice',
+      one({ folders: ['\\All', '\\aLL'] }),
+      'accounts[0].folders[1]: the same folder a second time',
+    ],
+    [
+      'move into what a special use names',
+      one({ folders: ['\\Archive'], after: { move: '\\archive' } }),
+      /^accounts\[0\]\.after\.move: must not be a watched/,
+    ],
+    [
       'one folder in two spellings',
       one({ folders: ['Entwu\u0308rfe', 'Entw\u00fcrfe'] }),
       /folders\[1\]: the same/,

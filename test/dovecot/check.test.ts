@@ -55,6 +55,12 @@ describe('a server that is well', () => {
     expect(await check(account)).toMatchObject({ status: 0 });
   });
 
+  test('a folder by its special use', async () => {
+    await plain.createFolder('ann', 'Abgelegt');
+    const account = accountOn(plain, 'support', 'ann', USERS.ann, { folders: ['\\archive'] });
+    expect(await check(account)).toMatchObject({ status: 0 });
+  });
+
   test('--offline asks no server', async () => {
     const account = accountOn({ host: '127.0.0.1', imapPort: 1 }, 'support', 'ann', USERS.ann);
     expect(await check(account, '--offline')).toMatchObject({ status: 0 });

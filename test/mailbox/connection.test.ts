@@ -302,7 +302,7 @@ describe('folders', () => {
   test('a missing one names the nearest that exists', async () => {
     await using server = await startScriptedServer();
     server.createFolder('Invoices');
-    server.createFolder('Archive', { flags: ['\\Noselect'] });
+    server.createFolder('Archive', { attributes: ['\\Noselect'] });
     await expect(probeMailbox(account(server.port), 'Invoces', options())).rejects.toMatchObject({
       code: 'FOLDER_MISSING',
       remedy: 'did you mean "Invoices"?',
@@ -322,6 +322,36 @@ describe('folders', () => {
     expect((await probe({ move: 'Archive' })).afterFault!.code).toBe('FOLDER_MISSING');
     server.capabilities = [];
     expect((await probe({ move: 'INBOX' })).afterFault!.code).toBe('MOVE_UNSUPPORTED');
+  });
+
+  test.each([
+    { capabilities: ['SPECIAL-USE', 'LIST-EXTENDED'] },
+    { capabilities: [] },
+  ])('a special use opens whatever the server calls it, with $capabilities', async ({ capabilities }) => {
+    await using server = await startScriptedServer({ capabilities });
+    server.createFolder('[Gmail]', { attributes: ['\\HasChildren', '\\Noselect', '\\All'] });
+    server.createFolder('[Gmail]/&UWiQ6JD1TvY-', { attributes: ['\\HasNoChildren', '\\all'] });
+    expect(await probeMailbox(account(server.port), '\\All', options())).toMatchObject({
+      path: '[Gmail]/全部郵件',
+    });
+    await expect(probeMailbox(account(server.port), '\\Junk', options())).rejects.toMatchObject({
+      code: 'FOLDER_MISSING',
+      message: expect.stringContaining('the server marks no folder as \\Junk'),
+    });
+    // Never taken for a name, which a server could give to another folder.
+    expect(server.commands.filter((command) => /^(SELECT|EXAMINE) .*(All|Junk)/.test(command))).toEqual([]);
+  });
+
+  test('a folder is not moved into itself, whatever names it', async () => {
+    await using server = await startScriptedServer({ capabilities: ['MOVE'] });
+    server.createFolder('Archiv', { attributes: ['\\Archive'] });
+    const after = { seen: false, move: '\\Archive', delete: false };
+    const probe = (folder: string) => probeMailbox(account(server.port, { after }), folder, options());
+    expect((await probe('INBOX')).afterFault).toBeNull();
+    expect((await probe('Archiv')).afterFault).toMatchObject({
+      code: 'AFTER_FAILED',
+      message: expect.stringContaining('the watched folder itself'),
+    });
   });
 });
 

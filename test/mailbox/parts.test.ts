@@ -86,13 +86,22 @@ test('a folder that one window can hold is asked for once, wherever its UIDs lie
 });
 
 test('folder names: exact first, then INBOX in any case, then `/` for the delimiter', () => {
-  const folder = (path: string, selectable = true) => ({ path, delimiter: '.', selectable });
+  const folder = (path: string, selectable = true, ...attributes: string[]) => ({
+    path,
+    delimiter: '.',
+    selectable,
+    attributes: new Set(attributes),
+  });
   const folders = [folder('INBOX'), folder('a/b'), folder('a.b'), folder('x.y'), folder('parent', false)];
   expect(findFolder('a/b', folders)).toBe('a/b');
   expect(findFolder('x/y', folders)).toBe('x.y');
   expect(findFolder('InBox', folders)).toBe('INBOX');
   expect(findFolder('parent', folders)).toBeNull();
   expect(findFolder('A.B', folders)).toBeNull();
+  // A special use is what the server marks, and no name.
+  const marked = [folder('\\All'), folder('tree', false, '\\all'), folder('[Gmail].Alle', true, '\\all')];
+  expect(findFolder('\\All', marked)).toBe('[Gmail].Alle');
+  expect(findFolder('\\Sent', marked)).toBeNull();
 });
 
 test('the header of a message ends at its first empty line', () => {

@@ -335,6 +335,9 @@ ssl = ${certificate ? 'yes' : 'no'}
 namespace inbox {
   inbox = yes
   separator = /
+  mailbox Abgelegt {
+    special_use = \\Archive
+  }
 }
 service imap-login {
   ${root ? '' : 'chroot ='}

@@ -20,7 +20,8 @@ export interface ScriptedFolder {
   /** What SELECT tells; null: nothing. */
   uidNext: number | null;
   messages: ScriptedMessage[];
-  flags: string[];
+  /** What LIST tells of it (RFC 3501 §7.2.2, RFC 6154 §2). */
+  attributes: string[];
 }
 
 export interface Command {
@@ -198,7 +199,14 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     },
     listen: () => listen(server.port),
     createFolder(name, values = {}) {
-      const folder = { name, uidValidity: 1_700_000_000, uidNext: 1, messages: [], flags: FLAGS, ...values };
+      const folder = {
+        name,
+        uidValidity: 1_700_000_000,
+        uidNext: 1,
+        messages: [],
+        attributes: [],
+        ...values,
+      };
       server.folders.set(name, folder);
       return folder;
     },
@@ -448,7 +456,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
           for (const folder of server.folders.values())
             if (pattern === '*' || pattern === folder.name)
               session.send(
-                `* ${name} (${folder.flags.includes('\\Noselect') ? '\\Noselect' : ''}) "${server.delimiter}" "${folder.name}"`,
+                `* ${name} (${folder.attributes.join(' ')}) "${server.delimiter}" "${folder.name}"`,
               );
           return ok();
         }

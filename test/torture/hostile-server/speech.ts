@@ -416,7 +416,7 @@ const foreign: ScriptedFolder = {
   name: 'INBOX',
   uidValidity: 1_700_000_000,
   uidNext: 903,
-  flags: [],
+  attributes: [],
   messages: [901, 902].map((uid) => ({
     uid,
     source: Buffer.from(
