@@ -52,6 +52,22 @@ export interface Epoch extends Mailbox {
 /** UIDs as ranges, ascending and apart: the first and the last of one, those of the next, and so on. */
 export type UidRanges = Uint32Array;
 
+/** What extensions of IMAP tell of a message, as the document gives it; absent where a server has them not. */
+export interface Extensions {
+  /** Names these bytes, whatever folder they are in (RFC 8474 §5.1): at most 255 of `[A-Za-z0-9_-]`. */
+  emailId?: string;
+  /** Names the conversation (RFC 8474 §5.2), likewise. */
+  threadId?: string;
+  /** X-GM-EXT-1 (https://developers.google.com/workspace/gmail/imap/imap-extensions). */
+  gmail?: {
+    /** As people write them; Gmail's own begin with a backslash. */
+    labels: string[];
+    /** 64 bits, unsigned, as decimal digits; null where Gmail did not tell it. */
+    messageId: string | null;
+    threadId: string | null;
+  };
+}
+
 /** What FETCH tells of a message without its body. */
 export interface MessageMetadata {
   uid: number;
@@ -63,6 +79,7 @@ export interface MessageMetadata {
   flags: string[];
   /** Without angle brackets; only where it was asked for. */
   messageId?: string | null;
+  extensions?: Extensions;
 }
 
 /** A message with its bytes, on its way from `mailbox/` to `message/`. */
@@ -82,6 +99,7 @@ export interface MessageIdentity extends Mailbox {
   /** INTERNALDATE, ms. */
   internalDate: number;
   flags: string[];
+  extensions?: Extensions;
 }
 
 /** What a parser process writes and where. Every name is ours; none comes from the message. */

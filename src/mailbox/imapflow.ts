@@ -8,6 +8,7 @@ import { PROVIDERS } from '../providers/index.ts';
 import { specialUseOf } from '../special-use.ts';
 import { untrustedIssuer } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
+import { extensionsOf } from './extensions.ts';
 import { type FaultContext, fault } from './faults.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
 import { meter, type ResponseStream } from './meter.ts';
@@ -19,7 +20,8 @@ import { transport } from './transport.ts';
 const LOOKS_PER_DEADLINE = 4;
 /** One metadata FETCH: its sequence set stays below the 8,000 octets that servers must take (RFC 7162 §4). */
 const METADATA_SLICE = 512;
-const METADATA = { uid: true, flags: true, internalDate: true, size: true };
+/** Thread ids and labels are asked for only where the server has such (imapflow looks), and EMAILID there in any case. */
+const METADATA = { uid: true, flags: true, internalDate: true, size: true, threadId: true, labels: true };
 /** A LIST or SEARCH line; 50,000 UIDs are 550 KB. */
 const MAX_LINE_BYTES = 8 * 1024 * 1024;
 /** Rows of FETCH and lines of LIST have tens of tokens; a SEARCH answer is not counted. */
@@ -253,6 +255,11 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     });
   }
 
+  const described = (row: Row, messageId: boolean): MessageMetadata => ({
+    ...metadataOf(row, messageId, clock.now()),
+    ...extensionsOf(row, client.capabilities.has('OBJECTID')),
+  });
+
   /** Hands over each row as it comes, also those that were not asked for. */
   async function fetchBodies(
     uids: readonly number[],
@@ -346,7 +353,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
           for await (const row of answers) {
             // A row may also be an unasked change of flags (RFC 3501 §7.4.2).
             if (!wanted.has(row.uid) || (row.size === undefined && row.internalDate === undefined)) continue;
-            rows.set(row.uid, metadataOf(row, messageId, clock.now()));
+            rows.set(row.uid, described(row, messageId));
           }
         });
       }
@@ -361,7 +368,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
           row.size !== undefined && row.internalDate !== undefined && row.flags !== undefined;
         if (!Buffer.isBuffer(row.source) || !isComplete) return;
         if ((originOf(row) ?? 0) !== 0 || !wanted.delete(row.uid)) return;
-        onMessage(metadataOf(row, false, clock.now()), row.source);
+        onMessage(described(row, false), row.source);
       };
       // A server that knows no partial FETCH sends whole messages.
       const most = { bodies: uids.length * length, beyond: maxLiteralBytes };

@@ -11,6 +11,11 @@ export interface Row {
   flags?: ReadonlySet<string> | undefined;
   source?: Buffer | undefined;
   headers?: Buffer | undefined;
+  /** EMAILID or else X-GM-MSGID, and THREADID or else X-GM-THRID. */
+  emailId?: string | undefined;
+  threadId?: string | undefined;
+  /** X-GM-LABELS, decoded. */
+  labels?: ReadonlySet<string> | undefined;
   /** Under the key '' where the body's part begins; absent for a whole body. */
   partialOrigins?: ReadonlyMap<string, number> | undefined;
 }
@@ -18,6 +23,8 @@ export interface Row {
 /** A row without its body; flags may be many, but not without end. */
 const MAX_ROW_BYTES = 1024;
 const BEGINNING = /^\* [1-9]\d{0,9} FETCH \(/;
+/** A quoted string or an atom; one with & may be modified UTF-7 (RFC 3501 §5.1.3), which is imapflow's. */
+const LABEL = /"(?:[^"\\&\r\n\x80-\xff]|\\["\\])+"|\\?[\w$.-]{4,}/.source;
 /** Of RFC 3501 §9, msg-att, what was asked for, and what imapflow asks for besides, each as it is usually written. */
 const ITEMS = [
   /UID ([1-9]\d{0,9})/,
@@ -26,8 +33,9 @@ const ITEMS = [
   // A shorter word could be NIL, which is no flag.
   /FLAGS \(((?:\\?[\w$.-]{4,}(?: \\?[\w$.-]{4,})*)?)\)/,
   /(BODY\[\])(<0>)? \{\d+\}\r\n/,
-  /X-GM-MSGID \d+/,
-  /EMAILID \([\w-]+\)/,
+  /(?:X-GM-MSGID (\d+)|EMAILID \(([\w-]+)\))/,
+  /(?:X-GM-THRID (\d+)|THREADID (?:\(([\w-]+)\)|NIL))/,
+  new RegExp(`X-GM-LABELS \\(((?:(?:${LABEL})(?: (?:${LABEL}))*)?)\\)`),
 ];
 const ITEM = new RegExp(`(?:${ITEMS.map(({ source }) => source).join('|')})(?: |(\\))$)`, 'y');
 const FROM_START: ReadonlyMap<string, number> = new Map([['', 0]]);
@@ -44,7 +52,8 @@ export function readRow(payload: Buffer, literals: readonly Buffer[]): Row | nul
   const row: Row = { uid: 0 };
   ITEM.lastIndex = BEGINNING.exec(text)?.[0].length ?? text.length;
   for (let item = ITEM.exec(text); item !== null; item = ITEM.exec(text)) {
-    const [, uid, size, date, flags, body, origin, end] = item;
+    const [, uid, size, date, flags, body, origin, gmailId, emailId, gmailThread, threadId, labels, end] =
+      item;
     if (uid !== undefined) row.uid = Number(uid);
     else if (size !== undefined) row.size = Number(size);
     else if (flags !== undefined) row.flags = new Set(flags === '' ? [] : flags.split(' '));
@@ -54,10 +63,17 @@ export function readRow(payload: Buffer, literals: readonly Buffer[]): Row | nul
     } else if (body !== undefined) {
       row.source = literals[0];
       if (origin !== undefined) row.partialOrigins = FROM_START;
-    }
+    } else if (labels !== undefined) row.labels = new Set(labelsIn(labels));
+    else if ((gmailId ?? emailId) !== undefined) row.emailId = gmailId ?? emailId;
+    else row.threadId = gmailThread ?? threadId;
     if (end !== undefined) return row.uid > 0 && row.source !== undefined ? row : null;
   }
   return null;
+}
+
+function labelsIn(text: string): string[] {
+  const labels = text.match(new RegExp(LABEL, 'g')) ?? [];
+  return labels.map((label) => (label.startsWith('"') ? label.slice(1, -1).replace(/\\(.)/g, '$1') : label));
 }
 
 /** Where the part of the body begins that a row holds; undefined for one that holds the whole. */

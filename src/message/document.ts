@@ -1,6 +1,6 @@
 /** The message document, version 1 (schema/message-v1.json), and its making from a message's bytes. */
 import { hash } from 'node:crypto';
-import type { MessageIdentity } from '../model.ts';
+import type { Extensions, MessageIdentity } from '../model.ts';
 import { type Address, firstSender, readAddresses } from './addresses.ts';
 import { attachmentFile } from './attachments.ts';
 import { readDate } from './date.ts';
@@ -25,8 +25,8 @@ export interface Attachment {
   path: string | null;
 }
 
-/** Keys stand in the order of the Contract, which is the order in the file. */
-export interface MessageDocument {
+/** Keys stand in the order of the Contract, which is the order in the file; those of `Extensions` after `keywords`. */
+export interface MessageDocument extends Extensions {
   version: 1;
   id: string;
   account: string | null;
@@ -134,6 +134,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
     receivedAt:
       identity === null ? null : new Date(identity.internalDate).toISOString().replace(/\.\d+Z$/, 'Z'),
     keywords: identity === null ? [] : keywordsOf(identity.flags),
+    ...identity?.extensions,
     attachments,
     headers: header.all,
     size: message.length,

@@ -48,6 +48,7 @@ export function messageIdentity(epoch: Epoch, message: MessageMetadata): Message
     uidValidity: epoch.label,
     internalDate: message.internalDate,
     flags: message.flags,
+    ...(message.extensions && { extensions: message.extensions }),
   };
 }
 

@@ -55,6 +55,7 @@ function errorRecord({ identity, error, ...item }: QuarantineItem, now: number):
     sha256: item.sha256,
     receivedAt: new Date(datable(identity.internalDate)).toISOString(),
     flags: identity.flags,
+    ...identity.extensions,
     complete: item.complete,
     attempts: item.attempts ?? null,
     quarantinedAt: new Date(now).toISOString(),

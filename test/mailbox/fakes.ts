@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBudget } from '../../src/budget.ts';
 import type { MailwatchdError } from '../../src/errors.ts';
-import type { Epoch, FetchedMessage, Mailbox, MessageMetadata } from '../../src/model.ts';
+import type { Epoch, Extensions, FetchedMessage, Mailbox, MessageMetadata } from '../../src/model.ts';
 import type { Intake, MailboxLedger, Observation } from '../../src/ports.ts';
 
 export interface Row {
@@ -192,6 +192,7 @@ export interface Published {
   flags: string[];
   internalDate: number;
   /** Whether it came as a file. */
+  extensions?: Extensions;
   file: boolean;
 }
 
@@ -242,7 +243,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
           owed: ledger.owesAfterActions,
           claimed: false,
         });
-        const { flags, internalDate } = message;
+        const { flags, internalDate, extensions } = message;
         intake.published.push({
           uid,
           epoch: epoch.label,
@@ -250,6 +251,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
           size: source.length,
           flags,
           internalDate,
+          ...(extensions && { extensions }),
           file,
         });
       } finally {

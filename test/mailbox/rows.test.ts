@@ -14,8 +14,8 @@ interface Response {
 async function byImapflow({ payload, literals }: Response): Promise<Row> {
   const mailbox = { path: 'INBOX', uidNext: 1 } as Parameters<typeof formatMessageResponse>[1];
   const row: Row = await formatMessageResponse(await parser(payload, { literals }), mailbox);
-  const { uid, size, internalDate, flags, source, headers, partialOrigins } = row;
-  return { uid, size, internalDate, flags, source, headers, partialOrigins };
+  const { uid, size, internalDate, flags, source, headers, partialOrigins, emailId, threadId, labels } = row;
+  return { uid, size, internalDate, flags, source, headers, partialOrigins, emailId, threadId, labels };
 }
 
 const response = (text: string, ...literals: Buffer[]): Response => ({
@@ -31,6 +31,13 @@ test.each([
   ['Dovecot', `UID 5 FLAGS (\\Seen $Forwarded) ${DATE} RFC822.SIZE 22 BODY[]<0> {22}\r\n`],
   ['Cyrus', `FLAGS () UID 5 ${DATE} RFC822.SIZE 22 BODY[]<0> {22}\r\n`],
   ['Gmail', `X-GM-MSGID 1278455344230334865 UID 5 RFC822.SIZE 22 ${DATE} FLAGS (\\Seen) BODY[]<0> {22}\r\n`],
+  [
+    'Gmail with labels',
+    `X-GM-THRID 1266894439832287888 X-GM-MSGID 1278455344230334865 X-GM-LABELS ("\\\\Inbox" "\\\\Sent" Important "Muy \\"I\\"") UID 5 RFC822.SIZE 22 ${DATE} FLAGS (\\Seen) BODY[]<0> {22}\r\n`,
+  ],
+  ['Gmail without any', `X-GM-LABELS () UID 5 FLAGS () ${DATE} BODY[]<0> {22}\r\n`],
+  ['one with threads', `UID 5 EMAILID (M6d99) THREADID (T64b4) FLAGS () ${DATE} BODY[] {22}\r\n`],
+  ['one without', `UID 5 EMAILID (M6d99) THREADID NIL FLAGS () ${DATE} BODY[] {22}\r\n`],
   ['one with OBJECTID', `EMAILID (M6d99ac3275bb4e) UID 5 FLAGS () ${DATE} BODY[] {22}\r\n`],
   ['the body first', `BODY[] {22}\r\n UID 5 FLAGS (NonJunk) ${DATE} RFC822.SIZE 22`],
   ['the body alone', 'UID 4294967295 BODY[] {22}\r\n'],
@@ -47,6 +54,9 @@ test.each([
   ['no UID', 'FLAGS () BODY[] {22}\r\n'],
   ['no date', 'UID 5 INTERNALDATE "20-Xyz-2026 10:00:02 +0000" BODY[] {22}\r\n'],
   ['an item that nobody asked for', 'UID 5 MODSEQ (7) BODY[] {22}\r\n'],
+  ['a label in modified UTF-7', 'X-GM-LABELS ("Entw&APw-rfe") UID 5 BODY[] {22}\r\n'],
+  ['a label that may be NIL', 'X-GM-LABELS (NIL) UID 5 BODY[] {22}\r\n'],
+  ['a label in a list', 'X-GM-LABELS (("Work")) UID 5 BODY[] {22}\r\n'],
   ['no end', 'UID 5 BODY[] {22}\r\n '],
   ['something behind its end', 'UID 5 BODY[] {22}\r\n) ('],
 ])('%s is left to imapflow', (_, items) => {
@@ -69,7 +79,14 @@ const flag = fc.oneof(
 );
 const odd = fc.constantFrom(
   'X-GM-MSGID 12784553442303',
+  'X-GM-THRID 12668944398322',
+  'X-GM-LABELS ("\\\\Inbox" Work "a b" "NIL" "")',
+  'X-GM-LABELS (Work \\Inbox "a\\"b" "a\\\\b")',
+  'X-GM-LABELS ()',
   'EMAILID (M6d99)',
+  'EMAILID (12345)',
+  'THREADID (T64b-_4)',
+  'THREADID NIL',
   'MODSEQ (7)',
   'ENVELOPE NIL',
   'BODY[] ""',

@@ -39,6 +39,16 @@ test('from a mailbox: identity, receivedAt without fractions, keywords', () => {
   });
 });
 
+test('from a mailbox with extensions: what they tell stands behind the keywords', () => {
+  const gmail = { labels: ['\\Inbox', 'Entwürfe'], messageId: '1278455344230334865', threadId: null };
+  const extensions = { emailId: 'M6d99', threadId: 'T64b4', gmail };
+  const document = parsed(plain([], 'text'), { identity: { ...identity, extensions } });
+  expect(document).toMatchObject(extensions);
+  const keys = Object.keys(document);
+  const at = keys.indexOf('keywords');
+  expect(keys.slice(at + 1, at + 5)).toEqual(['emailId', 'threadId', 'gmail', 'attachments']);
+});
+
 test('from parse: the id is the hash, and what a mailbox knows is null', () => {
   const document = parsed(plain([], 'text'));
   expect(document.id).toBe(document.sha256.slice(0, 16));

@@ -12,6 +12,8 @@ export interface ScriptedMessage {
   flags: Set<string>;
   /** RFC822.SIZE, where it is to differ from the truth. */
   size?: number;
+  /** Further items of its rows, as they are sent where they are asked for: `EMAILID` → `(M6d99)`. */
+  items?: Record<string, string>;
 }
 
 export interface ScriptedFolder {
@@ -561,6 +563,8 @@ export function row(folder: ScriptedFolder, message: ScriptedMessage, items: str
   if (/FLAGS/.test(items)) add(`FLAGS (${[...message.flags].join(' ')})`);
   if (/INTERNALDATE/.test(items)) add(`INTERNALDATE "${imapDate(message.internalDate)}"`);
   if (/RFC822\.SIZE/.test(items)) add(`RFC822.SIZE ${message.size ?? message.source.length}`);
+  for (const [name, value] of Object.entries(message.items ?? {}))
+    if (items.split(/[ ()]/).includes(name)) add(`${name} ${value}`);
   if (/HEADER\.FIELDS/.test(items)) {
     const field = /^message-id:.*(?:\r?\n[ \t].*)*\r?\n/im.exec(message.source.toString('latin1'))?.[0] ?? '';
     const text = Buffer.from(`${field}\r\n`, 'latin1');
