@@ -25,6 +25,7 @@ const MAX_ROW_BYTES = 1024;
 const BEGINNING = /^\* [1-9]\d{0,9} FETCH \(/;
 /** A quoted string or an atom; one with & may be modified UTF-7 (RFC 3501 §5.1.3), which is imapflow's. */
 const LABEL = /"(?:[^"\\&\r\n\x80-\xff]|\\["\\])+"|\\?[\w$.-]{4,}/.source;
+const LABELS = new RegExp(LABEL, 'g');
 /** Of RFC 3501 §9, msg-att, what was asked for, and what imapflow asks for besides, each as it is usually written. */
 const ITEMS = [
   /UID ([1-9]\d{0,9})/,
@@ -72,7 +73,7 @@ export function readRow(payload: Buffer, literals: readonly Buffer[]): Row | nul
 }
 
 function labelsIn(text: string): string[] {
-  const labels = text.match(new RegExp(LABEL, 'g')) ?? [];
+  const labels = text.match(LABELS) ?? [];
   return labels.map((label) => (label.startsWith('"') ? label.slice(1, -1).replace(/\\(.)/g, '$1') : label));
 }
 

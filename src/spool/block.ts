@@ -27,6 +27,7 @@ export interface SettledRow {
   copies: number;
   recorded_at: number;
   claimed: number;
+  extensions: string | null;
 }
 
 /** What a block is stored as. */
@@ -102,6 +103,8 @@ type Fact = [
   copies: number,
   recordedAt: number,
   claimed: number,
+  /** Missing in blocks of version 2. */
+  extensions?: string | null,
 ];
 
 /** Rows of one span in UID order. */
@@ -123,6 +126,7 @@ export function encodeBlock(rows: readonly SettledRow[]): EncodedBlock {
       row.copies,
       row.recorded_at - (before?.recorded_at ?? 0),
       row.claimed,
+      row.extensions,
     ];
   });
   return {
@@ -140,7 +144,23 @@ export function decodeBlock(span: number, { uids, facts, hashes }: EncodedBlock)
   let recorded_at = 0;
   let hash = 0;
   return rows.map(
-    ([state, message_id, declared_size, more, hashed, date, flags, path, copies, at, claimed], row) => {
+    (
+      [
+        state,
+        message_id,
+        declared_size,
+        more,
+        hashed,
+        date,
+        flags,
+        path,
+        copies,
+        at,
+        claimed,
+        extensions = null,
+      ],
+      row,
+    ) => {
       const uid = numbers[row] as number;
       internal_date += date;
       recorded_at += at;
@@ -161,6 +181,7 @@ export function decodeBlock(span: number, { uids, facts, hashes }: EncodedBlock)
         copies,
         recorded_at,
         claimed,
+        extensions,
       };
     },
   );

@@ -127,7 +127,8 @@ export function openHandover(
   function coming(arrival: Arrival): Coming {
     const at = { epoch: arrival.item.epochId, uid: arrival.item.identity.uid };
     const { identity } = arrival.item;
-    const base = { ...at, internalDate: identity.internalDate, flags: identity.flags };
+    const { internalDate, flags, extensions } = identity;
+    const base = { ...at, internalDate, flags, extensions };
     if (arrival.kind === 'quarantine') {
       const { item } = arrival;
       quarantined += 1;

@@ -6,7 +6,7 @@ import { MailwatchdError } from '../errors.ts';
 import { demandDirectory, onStorage } from './files.ts';
 
 /** Raised with each change of the schema; a ledger of a newer program is refused. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 /** How long a writer waits for another process (`replay`, `adopt`), which holds the lock for milliseconds. */
 const BUSY_MILLISECONDS = 5_000;
@@ -36,9 +36,11 @@ const SINCE_2 = `
   CREATE INDEX block_by_record ON block (recorded_at);
 `;
 
+const SINCE_3 = 'ALTER TABLE message ADD COLUMN extensions TEXT;';
+
 /*
  * message: what became of each UID. `size` is of the raw bytes, `declared_size` is RFC822.SIZE, by
- * which a later epoch is compared. `claimed` is set once a later epoch holds the same message; until then
+ * which a later epoch is compared; `flags` and `extensions` are JSON. `claimed` is set once a later epoch holds the same message; until then
  * `claimable`, which puts it into the indexes of what is compared. That of an epoch: all its messages are so marked.
  * block: settled messages that lie behind, packed (block.ts); each UID is in one of the two. `last_uid`, `newest` and
  * `recorded_at` are the greatest UID, internal_date and recorded_at in it.
@@ -131,9 +133,10 @@ const SCHEMA = `
     FOREIGN KEY (epoch, uid) REFERENCES message
   ) STRICT;
   ${SINCE_2}
+  ${SINCE_3}
 `;
 
-/** A ledger of version 1 becomes one of version 2; its settled messages are packed later, a little at a time. */
+/** A ledger of version 1 becomes one of this; its settled messages are packed later, a little at a time. */
 const FROM_1 = `
   DROP INDEX message_by_id;
   DROP INDEX message_by_hash;
@@ -141,7 +144,11 @@ const FROM_1 = `
   ALTER TABLE epoch ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE message ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
   ${SINCE_2}
+  ${SINCE_3}
 `;
+
+/** What makes a ledger of each version one of this. */
+const STEPS = [SCHEMA, FROM_1, SINCE_3];
 
 /** A value of a column, as node:sqlite returns it. */
 export type Row = Record<string, string | number | Uint8Array | null>;
@@ -225,7 +232,7 @@ function migrate(database: DatabaseSync, path: string): void {
     throw unknownVersion(path, found);
   }
   if (found < SCHEMA_VERSION) {
-    database.exec(`${found === 0 ? SCHEMA : FROM_1} PRAGMA user_version = ${SCHEMA_VERSION};`);
+    database.exec(`${STEPS[found]} PRAGMA user_version = ${SCHEMA_VERSION};`);
   }
   database.exec('COMMIT');
 }

@@ -116,9 +116,9 @@ function carry(
   now: number,
 ): void {
   ledger.run(
-    `INSERT INTO message (epoch, uid, state, message_id, declared_size, size, sha256, internal_date, flags, path,
-       copies, recorded_at, owes_after)
-     SELECT ?, ?, 'carried', coalesce(?, message_id), ?, size, sha256, ?, ?, path, copies, ?, owes_after
+    `INSERT INTO message (epoch, uid, state, message_id, declared_size, size, sha256, internal_date, flags,
+       extensions, path, copies, recorded_at, owes_after)
+     SELECT ?, ?, 'carried', coalesce(?, message_id), ?, size, sha256, ?, ?, ?, path, copies, ?, owes_after
      FROM message WHERE epoch = ? AND uid = ?
      ON CONFLICT (epoch, uid) DO UPDATE SET state = 'carried', path = excluded.path, size = excluded.size,
        sha256 = excluded.sha256, code = NULL, reason = NULL, owes_after = excluded.owes_after`,
@@ -128,6 +128,7 @@ function carry(
     candidate.size,
     datable(candidate.internalDate),
     JSON.stringify(candidate.flags),
+    candidate.extensions === undefined ? null : JSON.stringify(candidate.extensions),
     now,
     earlier.epoch,
     earlier.uid,

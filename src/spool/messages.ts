@@ -1,7 +1,7 @@
 /** The ledger's rows about messages: what became of each UID, and what is on its way to its final place. */
 import type { PlainError } from '../errors.ts';
 import { storableId } from '../message-id.ts';
-import type { MessageMetadata, MessageState, UidRanges } from '../model.ts';
+import type { Extensions, MessageMetadata, MessageState, UidRanges } from '../model.ts';
 import { addUid, noUids, rangesOf, spanOf } from './block.ts';
 import type { Ledger } from './ledger.ts';
 import { datable } from './names.ts';
@@ -24,6 +24,7 @@ export interface MessageFacts extends Key {
   sha256: string | null;
   internalDate: number;
   flags: string[];
+  extensions?: Extensions | undefined;
   owesAfter: boolean;
 }
 
@@ -113,12 +114,12 @@ function putMessage(
 ): void {
   ledger.run(
     `INSERT INTO message (epoch, uid, state, message_id, declared_size, size, sha256, internal_date, flags,
-       owes_after, recorded_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       extensions, owes_after, recorded_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (epoch, uid) DO UPDATE SET
        declared_size = excluded.declared_size,
        message_id = CASE WHEN ? THEN excluded.message_id ELSE coalesce(excluded.message_id, message_id) END,
-       size = coalesce(excluded.size, size),
+       size = coalesce(excluded.size, size), extensions = coalesce(excluded.extensions, extensions),
        sha256 = coalesce(excluded.sha256, sha256), owes_after = max(owes_after, excluded.owes_after)`,
     facts.epoch,
     facts.uid,
@@ -130,6 +131,7 @@ function putMessage(
     facts.sha256 === null ? null : Buffer.from(facts.sha256, 'hex'),
     datable(facts.internalDate),
     JSON.stringify(facts.flags),
+    facts.extensions === undefined ? null : JSON.stringify(facts.extensions),
     facts.owesAfter ? 1 : 0,
     now,
     parsed ? 1 : 0,
@@ -245,6 +247,7 @@ export function recordUnfetchable(
       sha256: null,
       internalDate: message.internalDate,
       flags: message.flags,
+      extensions: message.extensions,
       owesAfter: false,
     },
     { state: 'unfetchable', parsed: false },

@@ -28,7 +28,7 @@ const PACKABLE = `epoch = ? AND uid BETWEEN ? AND ?
   AND NOT EXISTS (SELECT 1 FROM replay r WHERE r.epoch = message.epoch AND r.uid = message.uid)`;
 
 const SETTLED_COLUMNS = `uid, state, message_id, declared_size, size, sha256, internal_date, flags, path, copies,
-  recorded_at, claimed`;
+  recorded_at, claimed, extensions`;
 
 /** The row of a message that is packed, undefined for any other. */
 export function packedRow(ledger: Ledger, epoch: number, uid: number): SettledRow | undefined {
@@ -84,7 +84,7 @@ function packSpan(ledger: Ledger, epoch: number, span: number): void {
 function unpackSpan(ledger: Ledger, epoch: number, span: number, claimable: boolean): void {
   for (const row of blockRows(ledger, epoch, span)) {
     ledger.run(
-      `INSERT INTO message (epoch, ${SETTLED_COLUMNS}, claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO message (epoch, ${SETTLED_COLUMNS}, claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       epoch,
       row.uid,
       row.state,
@@ -98,6 +98,7 @@ function unpackSpan(ledger: Ledger, epoch: number, span: number, claimable: bool
       row.copies,
       row.recorded_at,
       row.claimed,
+      row.extensions,
       claimable && row.claimed === 0 ? 1 : 0,
     );
   }

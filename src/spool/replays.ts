@@ -1,6 +1,6 @@
 /** Requests to parse a message again: left by the command, served by the daemon. */
 import { MailwatchdError, type PlainError } from '../errors.ts';
-import type { Mailbox, MessageIdentity, MessageState } from '../model.ts';
+import type { Extensions, Mailbox, MessageIdentity, MessageState } from '../model.ts';
 import { onStorage } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { errorText, type Key } from './messages.ts';
@@ -41,10 +41,11 @@ interface Found extends Key, Mailbox {
   declared_size: number;
   internal_date: number;
   flags: string;
+  extensions: string | null;
 }
 
 const FOUND = `SELECT m.epoch, m.uid, m.state, m.copies, m.complete, m.path, m.declared_size, m.internal_date,
-  m.flags, e.account, e.folder, e.label FROM message m JOIN epoch e ON e.id = m.epoch`;
+  m.flags, m.extensions, e.account, e.folder, e.label FROM message m JOIN epoch e ON e.id = m.epoch`;
 
 /** The row of a message by its id, or `account/id` where several accounts have one of that id. UNKNOWN_MESSAGE. */
 function findMessage(ledger: Ledger, name: string): Found {
@@ -187,6 +188,7 @@ export function beginReplay(
       uidValidity: message.label,
       internalDate: message.internal_date,
       flags: JSON.parse(message.flags) as string[],
+      ...(message.extensions !== null && { extensions: JSON.parse(message.extensions) as Extensions }),
     },
     file,
     name: publishedName(idOf(message), message.copies + 1),

@@ -64,7 +64,7 @@ test('a ledger of a newer program is refused with what to do', () => {
   database.exec('PRAGMA user_version = 99');
   database.close();
   for (const opening of [openLedger, readLedger]) {
-    expect(() => opening(place.state)).toThrow(/newer mailwatchd \(schema 99, known 2\): run that version/);
+    expect(() => opening(place.state)).toThrow(/newer mailwatchd \(schema 99, known 3\): run that version/);
   }
 });
 

@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { inspectPairing, requestReplays } from '../../src/spool/adopt.ts';
@@ -97,6 +98,7 @@ test('a block gives back every row as it was', () => {
     copies: fc.nat(),
     recorded_at: fc.maxSafeNat(),
     claimed: fc.constantFrom(0, 1),
+    extensions: fc.option(text),
   });
   const uids = fc.uniqueArray(fc.nat({ max: SPAN - 1 }), { minLength: 1, maxLength: 20 });
   fc.assert(
@@ -114,6 +116,33 @@ test('a block gives back every row as it was', () => {
       },
     ),
   );
+});
+
+test('a block of version 2 gives back its rows, without what it did not know', () => {
+  const row = {
+    ...{ uid: 1, state: 'published' as const, message_id: null, declared_size: 1, size: 1, sha256: null },
+    ...{ internal_date: 1, flags: '[]', path: null, copies: 1, recorded_at: 1, claimed: 0, extensions: '{}' },
+  };
+  const { facts, ...block } = encodeBlock([row, { ...row, uid: 2 }]);
+  const columns = JSON.parse(inflateRawSync(facts).toString()).slice(0, 11);
+  const old = deflateRawSync(JSON.stringify(columns));
+  expect(decodeBlock(0, { ...block, facts: old })).toEqual([
+    { ...row, extensions: null },
+    { ...row, uid: 2, extensions: null },
+  ]);
+});
+
+test('a ledger of version 2 goes on', () => {
+  const { place, service } = stocked();
+  service.stop();
+  const database = new DatabaseSync(ledgerPath(place.state));
+  database.exec('ALTER TABLE message DROP COLUMN extensions; PRAGMA user_version = 2');
+  database.close();
+  const before = list(place);
+  const { calls } = open(place, quick);
+  expect(list(place)).toEqual(before);
+  const { epoch } = calls.openEpoch(INBOX, observation({ uidNext: FAR + 9 }));
+  expect(uidsIn(calls.handled(epoch.id, 1, FAR, ALL))).toEqual(UIDS);
 });
 
 test('what lies behind is packed, and list tells the same of it, in the same order, by every filter', () => {

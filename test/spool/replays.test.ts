@@ -3,6 +3,8 @@ import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { requestReplays } from '../../src/spool/adopt.ts';
+import { SPAN } from '../../src/spool/block.ts';
+import { messageIdentity } from '../../src/spool/names.ts';
 import { listMessages } from '../../src/spool/reading.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
@@ -11,6 +13,7 @@ import {
   INBOX,
   MORNING,
   makePlace,
+  metadata,
   observation,
   open,
   poison,
@@ -56,6 +59,38 @@ function serve({ place, service, epoch }: ReturnType<typeof stocked>, by: Servic
   const uid = replay!.uid;
   return { begun, content, deliver: () => hand(by, staged(place, by, epoch, uid, parts)) };
 }
+
+test('what extensions told is there again for a replay, also of a message that was packed', () => {
+  const place = makePlace();
+  const service = open(place);
+  const { epoch } = service.calls.openEpoch(INBOX, observation({ uidNext: 2 * SPAN }));
+  const gmail = { labels: ['\\Inbox', 'Entwürfe'], messageId: '1278455344230334865', threadId: null };
+  const extensions = { emailId: 'M6d99', threadId: 'T64b4', gmail };
+  const identity = messageIdentity(epoch, metadata(5, { extensions }));
+  hand(
+    service,
+    staged(place, service, epoch, 1, { source: true, metadata: { extensions } }),
+    staged(place, service, epoch, 2, { source: true }),
+    poison(epoch, 5, { identity }),
+    staged(place, service, epoch, 2 * SPAN - 1),
+  );
+  service.flush();
+  while (service.packer.due()) service.packer.step();
+  expect(JSON.parse(readFileSync(join(place.storage, `${QUARANTINED}.error`), 'utf8'))).toMatchObject(
+    extensions,
+  );
+  requestReplays(
+    place.state,
+    [1, 2, 5].map((uid) => `INBOX-1700000000-${uid}`),
+    { again: true, now: MORNING },
+  );
+  const begun = service.calls.pendingReplays().map((replay) => service.calls.beginReplay(replay).identity);
+  expect(begun.map(({ uid, extensions: told }) => [uid, told])).toEqual([
+    [1, extensions],
+    [2, undefined],
+    [5, extensions],
+  ]);
+});
 
 test('each request is answered by itself', () => {
   const { request } = stocked();
