@@ -87,8 +87,8 @@ export interface Intake {
     options: { alone: boolean; byFile?: boolean; signal: AbortSignal },
   ): Promise<() => void>;
   /**
-   * Resolves once the message is published, or quarantined where it cannot be parsed. Rejects with a
-   * storage or ledger error (retry `soon`): the mailbox holds, and fetches it again.
+   * Takes the message over: its bytes may be gone afterwards. Resolves once it is published, or quarantined where it
+   * cannot be parsed. Rejects with a storage or ledger error (retry `soon`): the mailbox holds, and fetches it again.
    */
   accept(message: FetchedMessage): Promise<void>;
   /** Quarantines a message that is not to be fetched whole, with what was fetched of its header. */

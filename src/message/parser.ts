@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../clock.ts';
 import { type ErrorCode, MailwatchdError, reviveError } from '../errors.ts';
+import { discard } from '../memory.ts';
 import { encodeRequest, replyReader } from './parser-channel.ts';
 import {
   isStagedDocument,
@@ -18,6 +19,8 @@ export interface Task {
   job: Job;
   /** Attempts that ended with the process. */
   failures: number;
+  /** The message is with the process as a whole: the system no longer reads it from our memory. */
+  sent: boolean;
   resolve(result: unknown): void;
   reject(error: MailwatchdError): void;
 }
@@ -141,8 +144,8 @@ export function startParser(options: ParserOptions): Parser {
     current = null;
     tasks.splice(tasks.indexOf(task), 1);
     awaitStart();
-    answer(task);
     bytesSinceLook += sizeOf(task);
+    answer(task);
     if (isWorn()) kill('retired');
     else options.onFree();
   }
@@ -166,9 +169,14 @@ export function startParser(options: ParserOptions): Parser {
         break;
       case 'done':
         finish(reply.number, (task) => {
-          if (!isStageJob(task.job) || isStagedDocument(reply.result)) task.resolve(reply.result);
-          else
+          const { job } = task;
+          if (isStageJob(job) && !isStagedDocument(reply.result)) {
             options.onFailure(task, new MailwatchdError('PARSE_FAILED', { detail: 'the reply is no row' }));
+            return;
+          }
+          // One that says so before it has read the message must not get what comes to lie in its place.
+          if (isStageJob(job) && Buffer.isBuffer(job.source) && task.sent) discard(job.source);
+          task.resolve(reply.result);
         });
         break;
       case 'failed':
@@ -238,8 +246,13 @@ export function startParser(options: ParserOptions): Parser {
     give(task) {
       tasks.push(task);
       if (tasks.length === 1) awaitStart();
+      const [head, message] = encodeRequest(task);
+      task.sent = false;
       requests?.cork();
-      for (const bytes of encodeRequest(task)) requests?.write(bytes);
+      requests?.write(head);
+      requests?.write(message, (error) => {
+        task.sent = !error;
+      });
       requests?.uncork();
     },
     end() {

@@ -25,7 +25,7 @@ export interface ParserPoolOptions {
 
 export interface ParserPool {
   /**
-   * Parses and stages a message. Rejects with PARSE_FAILED, or after three attempts with
+   * Parses and stages a message, whose bytes may be gone once it resolves. Rejects with PARSE_FAILED, or after three attempts with
    * PARSE_TIMED_OUT, PARSE_MEMORY or PARSER_DIED; with a storage error at once; with PARSER_UNAVAILABLE
    * where no process can be started, or the pool was stopped.
    */
@@ -174,7 +174,14 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     return new Promise<Result>((resolve, reject) => {
       if (stopped) return reject(unavailable('stopped'));
       numbers += 1;
-      waiting.push({ number: numbers, job, failures: 0, resolve: resolve as Task['resolve'], reject });
+      waiting.push({
+        number: numbers,
+        job,
+        failures: 0,
+        sent: false,
+        resolve: resolve as Task['resolve'],
+        reject,
+      });
       dispatch();
     });
   }

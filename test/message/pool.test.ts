@@ -95,32 +95,53 @@ test.each([
   expect(other).toMatchObject({ status: 'fulfilled', value: { order: 'good' } });
 });
 
+const stage = (to: ParserPool, source: Buffer) =>
+  to.parse({
+    identity: {
+      account: 'a',
+      folder: 'INBOX',
+      id: 'i',
+      uid: 1,
+      uidValidity: '1',
+      internalDate: 0,
+      flags: [],
+    },
+    source,
+    target: {
+      directory,
+      stem: 's',
+      name: 'n',
+      attachments: 'none',
+      source: 'none',
+      writeThrough: true,
+      fileMode: 0o600,
+      directoryMode: 0o700,
+    },
+  });
+
 test('what is no row of the ledger is a failed parse', async () => {
   const parsers = pool({ attempts: 1 });
-  const identity = {
-    account: 'a',
-    folder: 'INBOX',
-    id: 'i',
-    uid: 1,
-    uidValidity: '1',
-    internalDate: 0,
-    flags: [],
-  };
-  const target = {
-    directory,
-    stem: 's',
-    name: 'n',
-    attachments: 'none',
-    source: 'none',
-    writeThrough: true,
-  } as const;
-  await expect(
-    parsers.parse({
-      identity,
-      source: Buffer.from('fine'),
-      target: { ...target, fileMode: 0o600, directoryMode: 0o700 },
-    }),
-  ).rejects.toMatchObject({ code: 'PARSE_FAILED' });
+  await expect(stage(parsers, Buffer.from('fine'))).rejects.toMatchObject({ code: 'PARSE_FAILED' });
+});
+
+test('a staged message takes no more memory; what shares its memory stays', async () => {
+  const text = 'Subject: x\n\n'.padEnd(100_000, 'x');
+  const parser = startParsers({ size: 1, stagingDirectory: directory, parseSeconds: 30, parseMemoryMb: 256 });
+  pools.push(parser);
+  const [alone, shared] = [Buffer.from(text), Buffer.from(`${text}other`)];
+  expect((await stage(parser, alone)).size).toBe(text.length);
+  expect(alone.length).toBe(0);
+  rmSync(join(directory, 's.json'));
+  await stage(parser, shared.subarray(0, text.length));
+  expect(shared.toString()).toBe(`${text}other`);
+});
+
+test('the memory of a message stays as long as the system has not read all of it', async () => {
+  const parsers = pool({ entry: new URL('./hasty-parser.mjs', import.meta.url) });
+  // More than any pipe holds.
+  const message = Buffer.alloc(16 * 1024 * 1024, 'x');
+  await stage(parsers, message);
+  expect(message.equals(Buffer.alloc(16 * 1024 * 1024, 'x'))).toBe(true);
 });
 
 test('messages of every size come through whole, one behind the other', async () => {
