@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from './clock.ts';
-import { readSecret, readSecretText, type SecretSource } from './config/secrets.ts';
-import type { AccountConfig, OAuth2Config } from './config/types.ts';
+import { readSecret, readSecretText, type SecretSource, secretChangedAt } from './config/secrets.ts';
+import { type AccountConfig, type OAuth2Config, secretsOf } from './config/types.ts';
 import type { AccountSettings } from './mailbox/account.ts';
 import { type Access, createAccess } from './oauth/access.ts';
 import type { Application } from './oauth/endpoint.ts';
@@ -11,8 +11,18 @@ import type { Application } from './oauth/endpoint.ts';
 export interface Credentials {
   /** `credential` of this account: one token for all of its folders. */
   of(account: AccountConfig): AccountSettings['credential'];
+  /** What is known since its last login of how long this account's can be used. */
+  prospects(account: AccountConfig): CredentialProspects;
   /** What token end points refused is asked for again: somebody has seen to it. */
   retry(): void;
+}
+
+/** Times are ms; null where nobody told. */
+export interface CredentialProspects {
+  /** Until when the login lasts that OAuth2's tokens come from. */
+  loginEndsAt: number | null;
+  /** When the oldest file of the account's secrets was changed last. */
+  credentialChangedAt: number | null;
 }
 
 export interface CredentialsOptions {
@@ -25,6 +35,7 @@ export interface CredentialsOptions {
 export function openCredentials({ stateDirectory, environment, clock }: CredentialsOptions): Credentials {
   /** By the account's name; with another user or other settings of OAuth2 it is another one. */
   const known = new Map<string, { settings: { user: string; oauth2: OAuth2Config }; access: Access }>();
+  const changedAt = new Map<string, number | null>();
 
   function accessOf(account: string, settings: { user: string; oauth2: OAuth2Config }): Access {
     const before = known.get(account);
@@ -43,15 +54,37 @@ export function openCredentials({ stateDirectory, environment, clock }: Credenti
   }
 
   return {
-    of({ name, user, auth }) {
-      if ('password' in auth) return async () => ({ password: await readSecret(auth.password, environment) });
+    of(account) {
+      const { name, user, auth } = account;
+      const noteAge = async () => void changedAt.set(name, await oldestChange(account));
+      if ('password' in auth)
+        return async () => {
+          await noteAge();
+          return { password: await readSecret(auth.password, environment) };
+        };
       const access = accessOf(name, { user, oauth2: auth.oauth2 });
-      return async (refused) => ({ accessToken: await access.token(refused) });
+      return async (refused) => {
+        await noteAge();
+        return { accessToken: await access.token(refused) };
+      };
     },
+    prospects: ({ name }) => ({
+      loginEndsAt: known.get(name)?.access.endsAt() ?? null,
+      credentialChangedAt: changedAt.get(name) ?? null,
+    }),
     retry() {
       for (const { access } of known.values()) access.retry();
     },
   };
+}
+
+/** When the oldest file of the account's secrets was changed last, ms; null where none lies in a file. */
+export async function oldestChange(account: AccountConfig): Promise<number | null> {
+  const times = await Promise.all(secretsOf(account).map(secretChangedAt));
+  return times.reduce(
+    (oldest, time) => (oldest === null || (time !== null && time < oldest) ? time : oldest),
+    null,
+  );
 }
 
 /** Where an account's tokens are kept. */

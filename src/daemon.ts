@@ -2,7 +2,7 @@
 import { type Clock, sleep } from './clock.ts';
 import { describeChange } from './config/change.ts';
 import type { AccountConfig, Config } from './config/types.ts';
-import { openCredentials } from './credentials.ts';
+import { type CredentialProspects, openCredentials } from './credentials.ts';
 import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
@@ -10,7 +10,9 @@ import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watche
 import type { Mailbox } from './model.ts';
 import { paceConnections } from './pace.ts';
 import { serveReplays } from './replay.ts';
-import { type DaemonStatus, openStatusFile } from './supervision/status.ts';
+import { watchDisks } from './supervision/disks.ts';
+import { type DaemonStatus, type MailboxStatus, openStatusFile } from './supervision/status.ts';
+import { createAnnouncer, diskWarnings, mailboxWarnings } from './supervision/warnings.ts';
 
 /** How long a stop waits for what is in flight; the rest is left to the next start (the Contract). */
 const FINISH_WITHIN_MS = 5_000;
@@ -84,20 +86,46 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   engine.spool.onFatal((error) => finished.reject(error));
 
   const { directory } = config.state;
-  const startedAt = isoTime(clock.now());
-  const status = openStatusFile({
-    directory,
+  const credentials = openCredentials({
+    stateDirectory: directory,
+    environment: options.environment,
     clock,
-    snapshot: (): DaemonStatus => ({
+  });
+  const startedAt = isoTime(clock.now());
+  const places = [config.storage.directory, directory, config.log.directory];
+  const disks = watchDisks(
+    places.filter((place) => place !== null),
+    clock,
+  );
+  const announce = createAnnouncer(log);
+
+  function mailboxStatus(name: string, { account, watcher }: Watched): MailboxStatus {
+    const report = watcher.report();
+    const prospects = credentials.prospects(account);
+    const warnings = mailboxWarnings({ ...report, ...prospects }, clock.now());
+    announce(name, warnings);
+    return { ...statusOf(report, prospects), quarantined: quarantined.get(name) ?? 0, warnings };
+  }
+
+  function daemonStatus(): DaemonStatus {
+    const figures = disks.figures();
+    const warnings = diskWarnings(figures);
+    announce(null, warnings);
+    return {
       state: stopping.signal.aborted ? 'STOPPING' : 'RUNNING',
       pid: process.pid,
       version: options.version,
       startedAt,
-      mailboxes: [...watched].map(([name, { watcher }]) => ({
-        ...statusOf(watcher.report()),
-        quarantined: quarantined.get(name) ?? 0,
-      })),
-    }),
+      disks: figures,
+      warnings,
+      mailboxes: [...watched].map(([name, entry]) => mailboxStatus(name, entry)),
+    };
+  }
+
+  const status = openStatusFile({
+    directory,
+    clock,
+    snapshot: daemonStatus,
     onError: (error) => log.warn('status_failed', { directory, error }),
   });
   releases.defer(() => status.close());
@@ -117,11 +145,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
 
   const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
-  const credentials = openCredentials({
-    stateDirectory: directory,
-    environment: options.environment,
-    clock,
-  });
 
   /** Of `once`: each mailbox's end, and what stopped those that failed. */
   const outcomes: Promise<void>[] = [];
@@ -164,6 +187,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await entry?.watcher.done;
     watched.delete(name);
     quarantined.delete(name);
+    announce(name, []);
   }
 
   let serving: Promise<void> | null = null;
@@ -281,8 +305,14 @@ const isoTime = (milliseconds: number): string => new Date(milliseconds).toISOSt
 const isoTimeOrNull = (milliseconds: number | null): string | null =>
   milliseconds === null ? null : isoTime(milliseconds);
 
-const statusOf = (report: MailboxReport) => ({
+const statusOf = (
+  { certificate, quiet: _, ...report }: MailboxReport,
+  { loginEndsAt, credentialChangedAt }: CredentialProspects,
+) => ({
   ...report,
+  certificateEndsAt: isoTimeOrNull(certificate?.until ?? null),
+  loginEndsAt: isoTimeOrNull(loginEndsAt),
+  credentialChangedAt: isoTimeOrNull(credentialChangedAt),
   since: isoTime(report.since),
   lastHeardAt: isoTimeOrNull(report.lastHeardAt),
   lastPushAt: isoTimeOrNull(report.lastPushAt),

@@ -135,5 +135,24 @@ export interface StagedDocument {
   warnings: string[];
 }
 
+/** From when until when a certificate is valid, ms. */
+export interface Validity {
+  from: number;
+  until: number;
+}
+
+/** The resource of a mailbox's quota (RFC 9208) that is nearest to its end: octets, or a number of messages. */
+export interface Quota {
+  resource: 'storage' | 'message';
+  used: number;
+  limit: number;
+}
+
+/** A mailbox that is quieter than it ever was: since when, and how long it was at most, ms. */
+export interface Quiet {
+  since: number;
+  longest: number;
+}
+
 /** State of a message in the ledger. `carried`: the same message as one of an earlier epoch. `skipped`: by `adopt --skip`. */
 export type MessageState = 'staged' | 'published' | 'quarantined' | 'unfetchable' | 'carried' | 'skipped';

@@ -25,6 +25,17 @@ export interface OpenedEpoch {
   warnings: string[];
 }
 
+/** How mail came to a mailbox; times are ms. */
+export interface Rhythm {
+  arrivals: number;
+  firstAt: number;
+  lastAt: number;
+  /** The longest time between two arrivals. */
+  longest: number;
+  /** False where the rest of the history was not needed. */
+  complete: boolean;
+}
+
 /** What the ledger remembers for a mailbox. Every promise resolves after the commit. */
 export interface MailboxLedger {
   /**
@@ -69,6 +80,11 @@ export interface MailboxLedger {
   beginAlone(epochId: number, uid: number): Promise<number>;
   /** A UID that failed alone, three times. Tried again at reconciliation. */
   recordUnfetchable(epochId: number, message: MessageMetadata, error: MailwatchdError): Promise<void>;
+
+  /** When the latest message came to the mailbox, ms; null where none is known. */
+  lastArrival(mailbox: Mailbox): Promise<number | null>;
+  /** Its history, from the beginning until it was quiet for `enough` ms, or to its end. */
+  rhythm(mailbox: Mailbox, enough: number): Promise<Rhythm>;
 
   /** UIDs of published messages whose after-action the server has not confirmed, ascending. */
   owedAfterActions(epochId: number, limit: number): Promise<number[]>;

@@ -3,18 +3,20 @@ import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { readSecret, readSecretText } from '../config/secrets.ts';
 import { type AccountConfig, type Config, secretsOf } from '../config/types.ts';
-import { openCredentials, tokenFileOf } from '../credentials.ts';
+import { oldestChange, openCredentials, tokenFileOf } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
-import { probeMailbox } from '../mailbox/probe.ts';
+import { type Probe, probeMailbox } from '../mailbox/probe.ts';
 import { loginNeeded } from '../oauth/access.ts';
 import { readTokens } from '../oauth/token-file.ts';
 import { paceConnections } from '../pace.ts';
 import { inspectDirectory, inspectPair } from '../spool/inspect.ts';
 import { assertOwner } from '../supervision/owner.ts';
-import { cell, coloured, formatBytes, type Output, table } from '../terminal.ts';
+import { ending } from '../supervision/warnings.ts';
+import { cell, coloured, formatBytes, formatDuration, type Output, table } from '../terminal.ts';
 import type { Invocation } from './invocation.ts';
+import { quotaText } from './mailbox-details.ts';
 
 /** One row: what was looked at, and what was found. */
 interface Verdict {
@@ -98,10 +100,16 @@ function checkSecrets(
     const key = 'oauth2' in auth ? auth.oauth2.serviceAccountKey : null;
     for (const secret of secretsOf(account))
       await (secret === key ? readSecretText : readSecret)(secret, environment);
-    if ('password' in auth) return 'can be read';
+    const changedAt = await oldestChange(account);
+    const age = changedAt === null ? null : `changed ${formatDuration(systemClock.now() - changedAt)} ago`;
+    if ('password' in auth) return ['can be read', age].filter(Boolean).join(', ');
     const file = tokenFileOf(name, auth.oauth2, state.directory);
     const tokens = await readTokens(file);
-    if (tokens !== null) return `tokens in ${file}`;
+    if (tokens !== null) {
+      const { refreshEndsAt = null } = tokens;
+      const end = refreshEndsAt === null ? null : `the login ${ending(refreshEndsAt, systemClock.now())}`;
+      return [`tokens in ${file}`, end, age].filter(Boolean).join(', ');
+    }
     if (auth.oauth2.refreshToken !== null || auth.oauth2.grant !== 'refreshToken')
       return `tokens will be in ${file}`;
     throw loginNeeded(name, 'there is no token yet');
@@ -126,9 +134,9 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
       for (const folder of account.folders) {
         rows.push(
           await verdict(`${account.name}/${folder}`, async () => {
-            const { messages, idle, afterFault } = await probeMailbox(settings, folder, options);
-            if (afterFault !== null) throw afterFault;
-            return `${messages} messages, ${idle ? 'pushes new mail (IDLE)' : `asked every ${account.pollEvery / 1000} s, the server has no IDLE`}`;
+            const probe = await probeMailbox(settings, folder, options);
+            if (probe.afterFault !== null) throw probe.afterFault;
+            return describeProbe(probe, account);
           }),
         );
       }
@@ -136,4 +144,15 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
     }),
   );
   return verdicts.flat();
+}
+
+function describeProbe({ messages, idle, certificate, quota }: Probe, { pollEvery }: AccountConfig): string {
+  return [
+    `${messages} messages`,
+    idle ? 'pushes new mail (IDLE)' : `asked every ${pollEvery / 1000} s, the server has no IDLE`,
+    certificate && `certificate ${ending(certificate.until, systemClock.now())}`,
+    quota && `quota ${quotaText(quota)}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }

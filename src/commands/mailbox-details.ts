@@ -1,12 +1,15 @@
 /** All that the running daemon tells of one mailbox, a line each: what `status ACCOUNT/FOLDER` prints. */
 import { printableSentence } from '../escape.ts';
+import type { Quota } from '../model.ts';
 import type { MailboxStatus } from '../supervision/status.ts';
-import { cell, coloured, formatDuration, type Output } from '../terminal.ts';
+import { ending } from '../supervision/warnings.ts';
+import { cell, coloured, formatBytes, formatDuration, type Output } from '../terminal.ts';
 
 /** `now`: ms, for how long ago things were. */
 export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: number): string {
   const time = (text: string | null | undefined) =>
     text ? `${text} (${formatDuration(Math.max(0, now - Date.parse(text)))} ago)` : cell(null);
+  const end = (text: string | null | undefined) => (text ? ending(Date.parse(text), now) : cell(null));
   const { delay, expected, stored, missing } = mailbox;
   const health = mailbox.healthy
     ? coloured(output, 'green', 'healthy')
@@ -22,6 +25,11 @@ export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: numb
     ['oldest waiting', time(mailbox.oldestWaiting)],
     ['quarantined', cell(mailbox.quarantined)],
     ['delay', delay ? delayLine(delay) : cell(null)],
+    ['certificate', end(mailbox.certificateEndsAt)],
+    ['login', end(mailbox.loginEndsAt)],
+    ['credential', mailbox.credentialChangedAt ? `changed ${time(mailbox.credentialChangedAt)}` : cell(null)],
+    ['quota', mailbox.quota ? quotaText(mailbox.quota) : cell(null)],
+    ...(mailbox.warnings ?? []).map(({ text }): [string, string] => ['warning', printableSentence(text)]),
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
@@ -30,4 +38,10 @@ export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: numb
 function delayLine({ count, p50, p95, p99, max }: NonNullable<MailboxStatus['delay']>): string {
   const of = [p50, p95, p99, max].map(formatDuration);
   return `50 % within ${of[0]}, 95 % ${of[1]}, 99 % ${of[2]}, all ${of[3]} (the last ${count} messages)`;
+}
+
+/** `12 % of 1.0 GB`. */
+export function quotaText({ resource, used, limit }: Quota): string {
+  const whole = resource === 'storage' ? formatBytes(limit) : `${limit} messages`;
+  return `${Math.floor((100 * used) / limit)} % of ${whole}`;
 }

@@ -3,7 +3,14 @@ import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import { EXIT, MailwatchdError } from '../errors.ts';
 import { printable, printableSentence } from '../escape.ts';
-import { type DaemonStatus, type MailboxStatus, readStatus, unhealthy } from '../supervision/status.ts';
+import {
+  allWarnings,
+  type DaemonStatus,
+  type MailboxStatus,
+  readStatus,
+  reasonOf,
+  unhealthy,
+} from '../supervision/status.ts';
 import { asJson, cell, coloured, formatDuration, type Output, table } from '../terminal.ts';
 import type { Invocation } from './invocation.ts';
 import { mailboxDetails } from './mailbox-details.ts';
@@ -29,21 +36,19 @@ export async function status(
   const alive = reason === null;
   const status = mailbox === null || !alive ? whole : only(mailbox, whole);
   const ill = unhealthy(status);
+  const warnings = allWarnings(status).map(({ mailbox: of, text }) =>
+    printableSentence(['warning', of, text].filter((part) => part !== null).join(': ')),
+  );
 
   if (json) stdout.write(`${asJson(stdout, status, 2)}\n`);
   if (!alive) {
     (json ? stderr : stdout).write(`${coloured(stdout, 'red', status.state)}: ${reason}\n`);
   } else if (check) {
-    const verdicts = ill.map(
-      ({ mailbox, reason }) => `${printable(mailbox)}: ${printableSentence(reason)}\n`,
-    );
-    (json ? stderr : stdout).write(
-      ill.length > 0
-        ? verdicts.join('')
-        : json
-          ? ''
-          : `OK: ${status.mailboxes.length} ${status.mailboxes.length === 1 ? 'mailbox' : 'mailboxes'}\n`,
-    );
+    const verdicts = ill.map(({ mailbox, reason }) => `${printable(mailbox)}: ${printableSentence(reason)}`);
+    const count = status.mailboxes.length;
+    const wellness = json ? [] : [`OK: ${count} ${count === 1 ? 'mailbox' : 'mailboxes'}`, ...warnings];
+    const lines = ill.length > 0 ? verdicts : wellness;
+    (json ? stderr : stdout).write(lines.map((line) => `${line}\n`).join(''));
   } else if (!json) {
     const { pid, version, startedAt } = status;
     stdout.write(
@@ -55,6 +60,8 @@ export async function status(
         ? mailboxTable(stdout, status.mailboxes, now)
         : status.mailboxes.map((each) => mailboxDetails(stdout, each, now)).join('\n'),
     );
+    const general = (status.warnings ?? []).map(({ text }) => `warning: ${printableSentence(text)}\n`);
+    if (general.length > 0) stdout.write(`\n${general.join('')}`);
   }
   return alive && (!check || ill.length === 0) ? EXIT.OK : EXIT.CHECK_FAILED;
 }
@@ -86,7 +93,7 @@ function mailboxTable(output: Output, mailboxes: MailboxStatus[], now: number): 
   const age = (time: string | null) => cell(time && formatDuration(Math.max(0, now - Date.parse(time))));
   const rows = mailboxes.map((mailbox) => [
     cell(`${mailbox.account}/${mailbox.folder}`),
-    coloured(output, mailbox.healthy ? 'green' : 'red', mailbox.state),
+    coloured(output, colourOf(mailbox), mailbox.state),
     cell(mailbox.expected),
     cell(mailbox.stored),
     cell(mailbox.missing),
@@ -94,7 +101,12 @@ function mailboxTable(output: Output, mailboxes: MailboxStatus[], now: number): 
     age(mailbox.lastHeardAt),
     age(mailbox.lastPublishedAt),
     cell(mailbox.delay && formatDuration(mailbox.delay.p95)),
-    mailbox.reason === null ? cell(null) : printableSentence(mailbox.reason),
+    sentence(reasonOf(mailbox)),
   ]);
   return table(output, HEADINGS, rows);
 }
+
+const sentence = (text: string | null): string => (text === null ? cell(null) : printableSentence(text));
+
+const colourOf = ({ healthy, warnings = [] }: MailboxStatus) =>
+  healthy ? (warnings.length > 0 ? 'yellow' : 'green') : 'red';

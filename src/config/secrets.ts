@@ -112,6 +112,16 @@ export async function secretWarning(source: SecretSource): Promise<string | null
   }
 }
 
+/** When a secret's own file was changed last, ms; null for another source, or where it cannot be seen. */
+export async function secretChangedAt(source: SecretSource): Promise<number | null> {
+  if (!('file' in source)) return null;
+  try {
+    return (await stat(source.file)).mtimeMs;
+  } catch {
+    return null; // readSecret says what is wrong with it, when it is needed
+  }
+}
+
 /** Whether a text holds C0 controls or DEL, which no user name, password or path of ours may. */
 export function hasControlCharacter(text: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for

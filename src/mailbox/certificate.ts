@@ -1,7 +1,15 @@
-/** Looks at the certificate of a server that we do not trust, to tell the operator whom he would trust. */
+/** Looks at certificates of servers: until when one is valid, and of one that we do not trust whom the operator would trust. */
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
 import type { Clock } from '../clock.ts';
+import type { Validity } from '../model.ts';
+
+/** Of the server's own certificate; null where it cannot be read. */
+export function validityOf(socket: TLSSocket): Validity | null {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return null;
+  return { from: certificate.validFromDate.getTime(), until: certificate.validToDate.getTime() };
+}
 
 /** Where to look, and how long. */
 export interface CertificateOptions {
@@ -18,15 +26,27 @@ const MAX_DIALOGUE_BYTES = 64 * 1024;
 
 /**
  * Subject and SHA-256 fingerprint of the outermost certificate that the server sends (the issuer, or
- * the server's own where it is self-signed); null where it cannot be had. Nothing secret is sent: this
- * connection ends with the handshake.
+ * the server's own where it is self-signed); null where it cannot be had.
  */
 export function untrustedIssuer(options: CertificateOptions): Promise<string | null> {
+  return look(options, (socket) => describe(socket.getPeerCertificate(true)));
+}
+
+/** Of the certificate that the server shows now; null where it cannot be had. */
+export function currentValidity(options: CertificateOptions): Promise<Validity | null> {
+  return look(options, validityOf);
+}
+
+/** Nothing secret is sent: this connection ends with the handshake. */
+function look<Seen>(
+  options: CertificateOptions,
+  read: (socket: TLSSocket) => Seen | null,
+): Promise<Seen | null> {
   const { host, port, security, timeout, clock } = options;
   return new Promise((resolve) => {
     /** The outermost: destroying a socket under its TLS crashes the process (Node 24.21, measured). */
     let outermost: Socket | undefined;
-    const finish = (answer: string | null) => {
+    const finish = (answer: Seen | null) => {
       cancel();
       outermost?.destroy();
       resolve(answer);
@@ -49,7 +69,7 @@ export function untrustedIssuer(options: CertificateOptions): Promise<string | n
           rejectUnauthorized: false,
         }),
       );
-      secure.once('secureConnect', () => finish(describe(secure.getPeerCertificate(true))));
+      secure.once('secureConnect', () => finish(read(secure)));
     };
     if (security === 'tls') handshake();
     else startTls(keep(connectPlain({ host, port })), handshake);

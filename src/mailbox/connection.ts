@@ -1,7 +1,7 @@
 /** One IMAP connection to one folder, as the rest of mailbox/ sees it. Types only, but for `Stopped`. */
 import type { Clock } from '../clock.ts';
 import type { Log } from '../logging.ts';
-import type { MessageMetadata } from '../model.ts';
+import type { MessageMetadata, Quota, Validity } from '../model.ts';
 import type { ProviderName } from '../providers/index.ts';
 import type { Folder } from './folders.ts';
 
@@ -96,6 +96,10 @@ export interface Connection {
   /** `\Deleted`, then UID EXPUNGE of just these (RFC 4315 §2.1). Throws DELETE_UNSUPPORTED. */
   deleteAndExpunge(uids: readonly number[]): Promise<void>;
   noop(): Promise<void>;
+  /** Of the server's certificate, as it was a day ago or later; null without TLS. */
+  certificate(): Promise<Validity | null>;
+  /** Of a folder, by the server's own name; null where the server has none or does not tell (RFC 9208). */
+  quota(path: string): Promise<Quota | null>;
   /** Whether the server can push (RFC 2177) and has not refused to. */
   canIdle(): boolean;
   /** Waits for EXISTS or EXPUNGE, the end of the connection, `milliseconds` or `signal`; in IDLE where possible. */

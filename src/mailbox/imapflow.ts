@@ -1,12 +1,12 @@
 /** The connection on imapflow, and the only file that knows it: every operation ends, well or with an error. */
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
-import { type FetchQueryObject, ImapFlow } from 'imapflow';
+import { type FetchQueryObject, ImapFlow, type QuotaResponse } from 'imapflow';
 import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
-import type { MessageMetadata } from '../model.ts';
+import type { MessageMetadata, Quota, Validity } from '../model.ts';
 import { PROVIDERS } from '../providers/index.ts';
 import { specialUseOf } from '../special-use.ts';
-import { untrustedIssuer } from './certificate.ts';
+import { currentValidity, untrustedIssuer, validityOf } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { extensionsOf } from './extensions.ts';
 import { type FaultContext, fault } from './faults.ts';
@@ -14,7 +14,7 @@ import { type Folder, findFolder, nearestFolder } from './folders.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
 import { metadataOf, originOf, type Row, readRow } from './rows.ts';
-import { transport } from './transport.ts';
+import { createTransport } from './transport.ts';
 
 /** A silent operation is looked at so many times before it is given up. */
 const LOOKS_PER_DEADLINE = 4;
@@ -38,6 +38,8 @@ const MAX_RESPONSE_BYTES = 2 * MAX_LINE_BYTES;
 /** An operation that is never silent is given up after so many deadlines, and what its bodies take on a slow line. */
 const DEADLINES_IN_ALL = 10;
 const SLOWEST_BYTES_PER_SECOND = 1024;
+/** A connection may outlive its certificate, which is looked at anew where it has less than `leftMs`, so often at most. */
+const CERTIFICATE = { leftMs: 30 * 86_400_000, everyMs: 86_400_000 };
 /** A stop does not wait longer for a server's goodbye. */
 const LOGOUT_MS = 2_000;
 /** An IDLE that the server ends sooner is no IDLE: polling does not become a storm. */
@@ -62,6 +64,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   let closed = false;
   let news = false;
   let idleRefused = false;
+  let certificate: Validity | null = null;
+  let certificateSeenAt = begun;
   let heardAt = clock.now();
   const resolved = new Map<string, string>();
   const wakers = new Set<() => void>();
@@ -74,7 +78,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const client = new ImapFlow({
     host: options.host,
     port: options.port,
-    transport,
+    transport: createTransport((socket) => {
+      certificate = validityOf(socket);
+    }),
     // `secure: false` alone falls back to clear text where STARTTLS was stripped.
     secure: options.security === 'tls',
     ...(options.security !== 'tls' && { doSTARTTLS: options.security === 'starttls' }),
@@ -432,6 +438,24 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 
     noop: () => operation('NOOP', () => client.noop()),
 
+    async certificate() {
+      const { host, port, security } = options;
+      const age = clock.monotonic() - certificateSeenAt;
+      const isFresh =
+        age < CERTIFICATE.everyMs || clock.now() + CERTIFICATE.leftMs < (certificate?.until ?? 0);
+      if (certificate === null || security === 'none' || isFresh) return certificate;
+      certificateSeenAt = clock.monotonic();
+      certificate =
+        (await currentValidity({ host, port, security, timeout: operationMs, clock })) ?? certificate;
+      return certificate;
+    },
+
+    async quota(path) {
+      // False without the capability, which asks nothing, and for a refusal, which is no trouble.
+      const told = await operation('GETQUOTAROOT', () => client.getQuota(path));
+      return told ? fullest(told) : null;
+    },
+
     canIdle: () => client.capabilities.has('IDLE') && !idleRefused,
 
     wait(milliseconds, waitSignal) {
@@ -558,6 +582,18 @@ function trusting(ca: string | null): SecureContext {
   if (contexts.size >= MAX_CONTEXTS) contexts.clear();
   contexts.set(ca, context);
   return context;
+}
+
+function fullest({ storage, message }: QuotaResponse): Quota | null {
+  const resources = [
+    { resource: 'storage' as const, ...storage },
+    { resource: 'message' as const, ...message },
+  ];
+  let found: Quota | null = null;
+  for (const { resource, usage = 0, limit = 0 } of resources)
+    if (limit > 0 && (found === null || usage / limit > found.used / found.limit))
+      found = { resource, used: usage, limit };
+  return found;
 }
 
 /** imapflow's logger: we listen for what its methods swallow, and print nothing of it. */

@@ -1,6 +1,7 @@
 /** For `check`: whether a mailbox can be watched as configured, without touching it. */
 import type { MailwatchdError } from '../errors.ts';
 import { toMailwatchdError } from '../errors.ts';
+import type { Quota, Validity } from '../model.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { assertSupported, moveTarget } from './after.ts';
 import type { Selected } from './connection.ts';
@@ -12,6 +13,10 @@ export interface Probe {
   messages: number;
   /** Whether the server can push; else it is polled. */
   idle: boolean;
+  /** Of the server; null without TLS. */
+  certificate: Validity | null;
+  /** Null where the server does not tell. */
+  quota: Quota | null;
   /** What stands against the account's `after`: MOVE_UNSUPPORTED, DELETE_UNSUPPORTED; FOLDER_MISSING or AFTER_FAILED of `move`. */
   afterFault: MailwatchdError | null;
 }
@@ -26,7 +31,10 @@ export async function probeMailbox(
   try {
     const selected = await connection.select(folder, { readOnly: true });
     const { path, exists } = selected;
-    return { path, messages: exists, idle: connection.canIdle(), afterFault: await afterFault(selected) };
+    const idle = connection.canIdle();
+    const certificate = await connection.certificate();
+    const quota = await connection.quota(path);
+    return { path, messages: exists, idle, certificate, quota, afterFault: await afterFault(selected) };
   } finally {
     await connection.logout();
   }

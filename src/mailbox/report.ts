@@ -2,7 +2,7 @@
 import type { Clock } from '../clock.ts';
 import type { MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
-import type { Mailbox } from '../model.ts';
+import type { Mailbox, Quiet, Quota, Validity } from '../model.ts';
 import { createDelays, type DelayFigures } from './delay.ts';
 import { Held, type Tally } from './session.ts';
 
@@ -30,6 +30,12 @@ export interface MailboxReport extends Mailbox {
   oldestWaiting: number | null;
   /** Of the last messages that arrived while we watched; null before the first. */
   delay: DelayFigures | null;
+  /** Of the server, at the last connection; null without TLS. */
+  certificate: Validity | null;
+  /** At the last reconciliation; null where the server does not tell. */
+  quota: Quota | null;
+  /** Longer than it ever was, at the last reconciliation; null until then, and once mail comes. */
+  quiet: Quiet | null;
 }
 
 /** A connection lost for less is routine: the mailbox reconnects and stays healthy. */
@@ -47,6 +53,8 @@ export interface Reporter {
   heard(at: number): void;
   /** The server told of a change by itself. */
   pushed(): void;
+  /** What was seen at a reconciliation. */
+  saw(seen: Pick<MailboxReport, 'certificate' | 'quota' | 'quiet'>): void;
   /** The `failures`-th failure in a row. */
   failed(error: MailwatchdError, failures: number): void;
   holding(error: MailwatchdError): void;
@@ -78,6 +86,9 @@ export function createReporter(
     missing: 0,
     oldestWaiting: null,
     delay: null,
+    certificate: null,
+    quota: null,
+    quiet: null,
   };
   const delays = createDelays();
   let troubleAt: number | null = null;
@@ -122,7 +133,7 @@ export function createReporter(
       stored: (published, delay = null) =>
         change({
           stored: current.stored + 1,
-          ...(published && { lastPublishedAt: clock.now() }),
+          ...(published && { lastPublishedAt: clock.now(), quiet: null }),
           ...(delay !== null && { delay: delays.add(delay) }),
         }),
       dropped: () => change({ expected: Math.max(0, current.expected - 1) }),
@@ -135,6 +146,7 @@ export function createReporter(
     pushed() {
       current = { ...current, lastPushAt: clock.now() };
     },
+    saw: change,
     failed(error, failures) {
       const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;
       trouble(failing ? 'mailbox_failing' : 'connection_lost', error);

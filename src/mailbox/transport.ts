@@ -1,7 +1,7 @@
 /** Sockets to mail servers: a name that the name servers are silent about keeps no other name waiting. */
 import { type LookupAddress, type LookupOptions, promises as names } from 'node:dns';
 import { connect as connectPlain, type LookupFunction, type Socket } from 'node:net';
-import { type ConnectionOptions, connect as connectTls } from 'node:tls';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 
 interface Destination {
   host: string;
@@ -36,14 +36,26 @@ const lookup: LookupFunction = (host, options: LookupOptions, answer) => {
   );
 };
 
-/** imapflow's `transport` option: as its own, but for the look-up. */
-export const transport = {
-  connect({ secure, tls, ...destination }: Destination & { secure: boolean }, onConnect: () => void): Socket {
-    return secure
-      ? connectTls({ ...destination, ...tls, lookup } as ConnectionOptions, onConnect)
-      : connectPlain({ host: destination.host, port: destination.port, lookup }, onConnect);
-  },
-  upgrade(socket: unknown, { tls, ...destination }: Destination, onSecure: () => void): Socket {
-    return connectTls({ ...destination, ...tls, socket } as ConnectionOptions, onSecure);
-  },
-};
+/** imapflow's `transport` option: as its own, but for the look-up, and that `onHandshake` hears of TLS. */
+export function createTransport(onHandshake: (socket: TLSSocket) => void) {
+  const secured = (options: object, onSecure: () => void): TLSSocket => {
+    const socket = connectTls(options as ConnectionOptions, () => {
+      onHandshake(socket);
+      onSecure();
+    });
+    return socket;
+  };
+  return {
+    connect(
+      { secure, tls, ...destination }: Destination & { secure: boolean },
+      onConnect: () => void,
+    ): Socket {
+      return secure
+        ? secured({ ...destination, ...tls, lookup }, onConnect)
+        : connectPlain({ host: destination.host, port: destination.port, lookup }, onConnect);
+    },
+    upgrade(socket: unknown, { tls, ...destination }: Destination, onSecure: () => void): Socket {
+      return secured({ ...destination, ...tls, socket }, onSecure);
+    },
+  };
+}

@@ -12,6 +12,7 @@ import { catchUp } from './catchup.ts';
 import type { Connection } from './connection.ts';
 import { compareAtOpening, Unclear } from './epoch.ts';
 import { createFlight } from './flight.ts';
+import { createQuietWatch } from './quiet.ts';
 import { reconcile } from './reconcile.ts';
 import { createReporter, type MailboxReport } from './report.ts';
 import { emptyMemory, Held, holding, type Session } from './session.ts';
@@ -70,6 +71,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
   const where = `${mailbox.account}/${mailbox.folder}`;
   const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
   const flight = createFlight();
+  const quietLongerThanEver = createQuietWatch(ledger, mailbox, clock);
   let memory = emptyMemory(null, false);
   let nudged = new AbortController();
   let everConnected = false;
@@ -218,7 +220,12 @@ export function watchMailbox(options: WatchOptions): Watcher {
   ): Promise<MailwatchdError | null> {
     if (everything) memory.obstructed.clear();
     await catchUp(session);
-    if (everything) await reconcile(session);
+    if (everything) {
+      await reconcile(session);
+      const { connection, selected } = session;
+      const [certificate, quota] = [await connection.certificate(), await connection.quota(selected.path)];
+      reporter.saw({ certificate, quota, quiet: await quietLongerThanEver() });
+    }
     memory.suspects = { arrivals: 0, backfill: 0 };
     caughtUp = true;
     const [obstructed] = memory.obstructed.values();

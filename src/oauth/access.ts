@@ -27,6 +27,8 @@ export interface Access {
    * SECRET_UNAVAILABLE.
    */
   token(refused?: string): Promise<string>;
+  /** Until when the login lasts that tokens come from, ms, as far as is known since the last one; null where nobody told. */
+  endsAt(): number | null;
   /** Asks the end point again, whatever it has said: somebody has seen to it. */
   retry(): void;
 }
@@ -53,11 +55,15 @@ export function loginNeeded(account: string, detail: string): MailwatchdError {
 /** What is stored of a response that came `at`, ms. `before`: the refresh token that stays, where there is no other. */
 export function tokensOf(
   response: TokenResponse,
-  before: Pick<Tokens, 'refreshToken' | 'origin'>,
+  before: Pick<Tokens, 'refreshToken' | 'refreshEndsAt' | 'origin'>,
   at: number,
 ): Tokens {
+  const { refreshToken, refreshExpiresIn } = response;
+  const stays = refreshToken === null || refreshToken === before.refreshToken;
+  const endsBefore = stays ? (before.refreshEndsAt ?? null) : null;
   return {
-    refreshToken: response.refreshToken ?? before.refreshToken,
+    refreshToken: refreshToken ?? before.refreshToken,
+    refreshEndsAt: refreshExpiresIn === null ? endsBefore : at + refreshExpiresIn * 1000,
     accessToken: response.accessToken,
     issuedAt: at,
     expiresAt: at + (response.expiresIn ?? UNTOLD_LIFETIME_S) * 1000,
@@ -69,6 +75,7 @@ export function createAccess(options: AccessOptions): Access {
   const { account, application, user, tokenFile, clock } = options;
   const spare = SPARE.least + SPARE.jitter * (options.random ?? Math.random)();
   let held: Tokens | null = null;
+  let endsAt: number | null = null;
   /** Given out by the end point, but not stored yet. */
   let unsaved: Tokens | null = null;
   /** A refresh token that is not valid any more, and what was said of it. */
@@ -89,14 +96,14 @@ export function createAccess(options: AccessOptions): Access {
     if (unsaved !== null) return save(unsaved);
     if (usable(held, refused)) return held;
     // Another process may have been here: `check`, `login`, or we before a restart.
-    const { stored, refreshToken, origin } = await known();
-    held = stored;
+    const { stored, refreshToken, refreshEndsAt, origin } = await known();
+    hold(stored);
     if (usable(stored, refused)) return stored;
     if (refreshToken === null && application.grant === 'refreshToken')
       throw loginNeeded(account, 'there is no token yet');
     try {
       const response = await ask(refreshToken);
-      return await save(tokensOf(response, { refreshToken, origin }, clock.now()));
+      return await save(tokensOf(response, { refreshToken, refreshEndsAt, origin }, clock.now()));
     } catch (thrown) {
       const { code } = toMailwatchdError(thrown, 'INTERNAL');
       // Meanwhile another process may have been given the one that follows.
@@ -127,12 +134,17 @@ export function createAccess(options: AccessOptions): Access {
     }
   }
 
+  function hold(tokens: Tokens | null): void {
+    held = tokens;
+    endsAt = tokens?.refreshEndsAt ?? null;
+  }
+
   /** Commits, then hands over. */
   async function save(tokens: Tokens): Promise<Tokens> {
     unsaved = tokens;
     await storeTokens(tokenFile, tokens);
     unsaved = null;
-    held = tokens;
+    hold(tokens);
     return tokens;
   }
 
@@ -142,7 +154,8 @@ export function createAccess(options: AccessOptions): Access {
     const origin = originOf(configured);
     const file = await readTokens(tokenFile);
     const stored = file?.origin === origin ? file : null;
-    return { stored, refreshToken: stored?.refreshToken ?? configured, origin };
+    const { refreshToken = null, refreshEndsAt = null } = stored ?? {};
+    return { stored, refreshToken: refreshToken ?? configured, refreshEndsAt, origin };
   }
 
   return {
@@ -152,6 +165,7 @@ export function createAccess(options: AccessOptions): Access {
       });
       return (await pending).accessToken;
     },
+    endsAt: () => endsAt,
     retry() {
       held = null;
       dead = null;

@@ -10,6 +10,8 @@ export interface Tokens {
   /** Milliseconds since the epoch. */
   issuedAt: number;
   expiresAt: number;
+  /** Until when the refresh token is valid, ms; null or absent where nobody told. */
+  refreshEndsAt?: number | null;
   /** What the refresh token descends from: SHA-256 of the one in the configuration; null: a login's. */
   origin: string | null;
 }
@@ -36,6 +38,7 @@ function parse(text: string): Tokens | null {
       typeof value?.accessToken === 'string' &&
       Number.isFinite(value.issuedAt) &&
       Number.isFinite(value.expiresAt) &&
+      ((value.refreshEndsAt ?? null) === null || Number.isFinite(value.refreshEndsAt)) &&
       [value.refreshToken, value.origin].every((text) => text === null || typeof text === 'string');
     return right ? value : null;
   } catch {

@@ -44,7 +44,8 @@ export function isPacked(ledger: Ledger, epoch: number, uid: number): boolean {
   return block !== undefined && hasUid(block.uids, uid);
 }
 
-function blockRows(ledger: Ledger, epoch: number, span: number): SettledRow[] {
+/** What a block holds, in UID order; nothing where there is none. */
+export function blockRows(ledger: Ledger, epoch: number, span: number): SettledRow[] {
   const sql = 'SELECT uids, facts, hashes FROM block WHERE epoch = ? AND span = ?';
   const block = ledger.get<EncodedBlock>(sql, epoch, span);
   return block === undefined ? [] : decodeBlock(span, block);

@@ -14,6 +14,7 @@ import { createPacker, makeClaimable, type Packer } from './packing.ts';
 import { demandPair, pairingFault } from './pairing.ts';
 import { mailboxCounts } from './reading.ts';
 import { beginReplay, failReplay, pendingReplays, type Replay } from './replays.ts';
+import { lastArrival, type RhythmReading, readRhythm } from './rhythm.ts';
 import { settleFormer, sweepRuns } from './settle.ts';
 import { newRun, openStorage, type Storage, type StorageSettings } from './storage.ts';
 
@@ -250,5 +251,8 @@ function callsOn(
     },
     failReplay: (replay: Replay, error: PlainError) => failReplay(ledger, replay, error),
     counts: (mailbox: Mailbox) => mailboxCounts(ledger, mailbox),
+    lastArrival: (mailbox: Mailbox) => lastArrival(ledger, mailbox),
+    readRhythm: (mailbox: Mailbox, before: RhythmReading | null) =>
+      readRhythm(ledger, mailbox, now(), before),
   };
 }

@@ -208,6 +208,14 @@ export async function openSpool(
     },
     failReplay: (replay, error) => call('failReplay', replay, error),
     counts: (mailbox) => call('counts', mailbox),
+    lastArrival: (mailbox) => call('lastArrival', mailbox),
+    async rhythm(mailbox, enough) {
+      // Many calls, between which others have their turn, where the history is long.
+      let { rhythm, ...place } = await call('readRhythm', mailbox, null);
+      while (!rhythm.complete && rhythm.longest < enough)
+        ({ rhythm, ...place } = await call('readRhythm', mailbox, { rhythm, ...place }));
+      return rhythm;
+    },
     onFatal: (callback) => void fatalListeners.push(callback),
     stop() {
       stopped ??= (async () => {

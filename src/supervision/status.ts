@@ -3,8 +3,10 @@ import { readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { printable, printableSentence } from '../escape.ts';
-import type { Mailbox } from '../model.ts';
+import type { Mailbox, Quota } from '../model.ts';
+import type { Disk } from './disks.ts';
 import { isLocked } from './lock.ts';
+import type { Warning } from './warnings.ts';
 
 export type MailboxPhase = 'connecting' | 'syncing' | 'idle' | 'polling' | 'holding' | 'failing';
 
@@ -35,6 +37,16 @@ export interface MailboxStatus {
    */
   delay?: { count: number; p50: number; p95: number; p99: number; max: number } | null;
   quarantined: number;
+  /** Until when the server's certificate is valid; null without TLS. */
+  certificateEndsAt?: string | null;
+  /** Until when the login by OAuth2 lasts; null where the provider does not tell. */
+  loginEndsAt?: string | null;
+  /** When the oldest file of the account's secrets was changed last. */
+  credentialChangedAt?: string | null;
+  /** The resource that is nearest to its end: octets, or messages; null where the server does not tell. */
+  quota?: Quota | null;
+  /** What will break but has not, or looks wrong though nothing is: the mailbox is healthy all the same. */
+  warnings?: Warning[];
 }
 
 /** What the daemon writes, and what `status --json` prints. */
@@ -44,6 +56,10 @@ export interface DaemonStatus {
   pid: number | null;
   version: string | null;
   startedAt: string | null;
+  /** Where documents, ledger and log lie; as it was a minute ago at most. */
+  disks?: Disk[];
+  /** As those of a mailbox, of no single one. */
+  warnings?: Warning[];
   mailboxes: MailboxStatus[];
 }
 
@@ -146,14 +162,35 @@ export function mailboxLabel({ account, folder }: Mailbox): string {
   return `${account}/${printable(folder)}`;
 }
 
-/** A line a mailbox: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. */
+/**
+ * A line a mailbox: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. The reason beside
+ * `ok` is what it waits for, or its warnings after WARNING.
+ */
 export function mailboxLines(mailboxes: MailboxStatus[]): string {
   return mailboxes
-    .map(({ healthy, reason, ...mailbox }) =>
-      [mailboxLabel(mailbox), healthy ? 'ok' : 'failing', printableSentence(reason ?? '')].join('\t'),
-    )
-    .map((line) => `${line}\n`)
+    .map((mailbox) => {
+      const reason = reasonOf(mailbox) ?? '';
+      return `${mailboxLabel(mailbox)}\t${mailbox.healthy ? 'ok' : 'failing'}\t${printableSentence(reason)}\n`;
+    })
     .join('');
+}
+
+/** Begins the warnings of a mailbox that is well. */
+const WARNING = 'warning: ';
+
+/** Why it is not healthy; else its warnings; else what it waits for. */
+export function reasonOf({ healthy, reason, warnings = [] }: MailboxStatus): string | null {
+  return healthy && warnings.length > 0 ? WARNING + warnings.map(({ text }) => text).join('; ') : reason;
+}
+
+/** Every warning with the mailbox that it is of; null for those of no single one. */
+export function allWarnings(status: DaemonStatus): { mailbox: string | null; text: string }[] {
+  const of = (mailbox: string | null, warnings: Warning[] = []) =>
+    warnings.map(({ text }) => ({ mailbox, text }));
+  const mailboxes = status.mailboxes.flatMap(({ account, folder, warnings }) =>
+    of(`${account}/${folder}`, warnings),
+  );
+  return [...of(null, status.warnings), ...mailboxes];
 }
 
 export interface StatusReport {

@@ -46,6 +46,9 @@ export interface MailboxStatus {
   lastPushAt: string | null;
   oldestWaiting: string | null;
   delay: { count: number; p50: number } | null;
+  credentialChangedAt: string | null;
+  quota: { resource: string; used: number; limit: number } | null;
+  warnings: { what: string; text: string }[];
   expected: number;
   stored: number;
   missing: number;

@@ -107,7 +107,9 @@ test('`check` says that nobody has logged in, and where the tokens are once some
   expect(before.out).toMatch(/^support: oauth2 +OAUTH_LOGIN_NEEDED .*`mailwatchd login support`/m);
   expect((await login().ended).status).toBe(0);
   const { out } = await run('check', '--offline').ended;
-  expect(out).toMatch(new RegExp(`^support: oauth2 +ok +tokens in ${tokenFile}$`, 'm'));
+  expect(out).toMatch(
+    new RegExp(`^support: oauth2 +ok +tokens in ${tokenFile}, the login ends in 89 d \\(\\S+\\)$`, 'm'),
+  );
 });
 
 test('`describe` names the variable of the client secret, for what starts the daemon', async () => {

@@ -66,6 +66,52 @@ async function failure(
   );
 }
 
+describe('quota', () => {
+  const quotaOf = async (capabilities: string[], answer: (tag: string) => string[]) => {
+    await using server = await startScriptedServer({ capabilities });
+    server.script = ({ name, tag, session }) => {
+      if (name !== 'GETQUOTAROOT') return false;
+      session.send(...answer(tag));
+      return true;
+    };
+    const { quota, certificate } = await probeMailbox(account(server.port), 'INBOX', options());
+    expect(certificate).toBeNull();
+    return { quota, asked: server.commands.filter((command) => command.startsWith('GETQUOTA')) };
+  };
+
+  test('the resource that is nearest to its end, storage in octets', async () => {
+    const answer = (tag: string) => [
+      '* QUOTAROOT INBOX "User quota"',
+      '* QUOTA "User quota" (STORAGE 90 100 MESSAGE 10 1000)',
+      `${tag} OK done`,
+    ];
+    const { quota, asked } = await quotaOf(['QUOTA'], answer);
+    expect(quota).toEqual({ resource: 'storage', used: 90 * 1024, limit: 100 * 1024 });
+    expect(asked).toEqual(['GETQUOTAROOT INBOX']);
+  });
+
+  test.each([
+    ['a server without quota is not asked', [], 0, () => []],
+    ['a refusal is no trouble', ['QUOTA'], 1, (tag: string) => [`${tag} NO not yours`]],
+    [
+      'a mailbox without a limit has none',
+      ['QUOTA'],
+      1,
+      (tag: string) => ['* QUOTAROOT INBOX', `${tag} OK done`],
+    ],
+    [
+      'nonsense is none',
+      ['QUOTA'],
+      1,
+      (tag: string) => ['* QUOTA "x" (STORAGE 9 0 X STORAGE -1 MESSAGE a b)', `${tag} OK done`],
+    ],
+  ])('%s', async (_what, capabilities, count, answer) => {
+    const { quota, asked } = await quotaOf(capabilities, answer);
+    expect(quota).toBeNull();
+    expect(asked).toHaveLength(count);
+  });
+});
+
 describe('TLS', () => {
   test.each([
     'tls',
@@ -75,7 +121,9 @@ describe('TLS', () => {
     server.deliver('INBOX', mail('one'));
     const settings = account(server.port, { security, ca: certificates.ca, host: 'localhost' });
     const probe = await probeMailbox(settings, 'INBOX', options());
-    expect(probe).toEqual({ path: 'INBOX', messages: 1, idle: true, afterFault: null });
+    expect(probe).toMatchObject({ path: 'INBOX', messages: 1, idle: true, afterFault: null });
+    // The last day of the certificate, whenever TLS began.
+    expect(probe.certificate?.until).toBe(Date.UTC(2049, 11, 31, 23, 59, 59));
   });
 
   test.each(['tls', 'starttls'] as const)('%s: an expired certificate', async (security) => {

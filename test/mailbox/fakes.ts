@@ -33,6 +33,8 @@ export interface FakeLedger extends MailboxLedger {
   /** Set to make every call reject. */
   failure: MailwatchdError | null;
   owesAfterActions: boolean;
+  /** When its mail came, ms, ascending. */
+  history: number[];
   states(epoch?: number): Record<number, Row['state']>;
 }
 
@@ -71,6 +73,7 @@ export function createLedger(): FakeLedger {
     alone: [],
     failure: null,
     owesAfterActions: false,
+    history: [],
     states: (epoch = current()?.id ?? 0) =>
       Object.fromEntries([...rowsOf(epoch)].map(([uid, row]) => [uid, row.state])),
 
@@ -170,6 +173,16 @@ export function createLedger(): FakeLedger {
         claimed: false,
       };
       rowsOf(epochId).set(uid, row);
+    },
+    async lastArrival() {
+      return ledger.history.at(-1) ?? null;
+    },
+    async rhythm() {
+      const { history } = ledger;
+      const gaps = history.slice(1).map((at, index) => at - history[index]!);
+      const [firstAt = 0] = history;
+      const lastAt = history.at(-1) ?? 0;
+      return { arrivals: history.length, firstAt, lastAt, longest: Math.max(0, ...gaps), complete: true };
     },
     async owedAfterActions(epochId, limit) {
       return [...rowsOf(epochId)]

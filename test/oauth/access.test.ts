@@ -179,6 +179,35 @@ test('what a login stored is found, and another configured token goes before it'
   expect(server.requests.at(-1)?.parameters.refresh_token).toBe(configured);
 });
 
+test('until when a login lasts is kept while its refresh token stays, and unknown once another one follows it', async () => {
+  const { server, clock, options, stored } = await prepare({ refreshToken: null });
+  const access = createAccess(options);
+  expect(access.endsAt()).toBeNull();
+  mkdirSync(join(options.tokenFile, '..'));
+  const now = clock.now();
+  const endsAt = now + 90 * 86_400_000;
+  const tokens: Tokens = {
+    refreshToken: server.grant(USER),
+    refreshEndsAt: endsAt,
+    accessToken: 'of-the-login',
+    issuedAt: now,
+    expiresAt: now + 3_600_000,
+    origin: null,
+  };
+  writeFileSync(options.tokenFile, JSON.stringify(tokens));
+  await access.token();
+  expect(access.endsAt()).toBe(endsAt);
+  clock.advance(3_600_000);
+  await access.token();
+  expect(server.requests).toHaveLength(1);
+  access.retry();
+  expect([access.endsAt(), stored().refreshEndsAt]).toEqual([endsAt, endsAt]);
+  server.rotates = true;
+  clock.advance(3_600_000);
+  await access.token();
+  expect([access.endsAt(), stored().refreshEndsAt]).toEqual([null, null]);
+});
+
 test('another process that refreshed first is followed: its token is not taken for a revoked one', async () => {
   const { server, access, clock, options } = await prepare();
   server.rotates = true;

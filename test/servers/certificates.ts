@@ -24,6 +24,8 @@ export interface Certificates extends Disposable {
   wrongHost: CertificateFiles;
   /** As `valid`, signed by an authority that is not in `ca`. */
   otherIssuer: CertificateFiles;
+  /** As `valid`, but it ends then. */
+  ending(at: Date): CertificateFiles;
   /** One more as `valid`, for other names (`DNS:…,IP:…`), with another key (options of `openssl req`). */
   issue(name: string, alternativeNames: string, ...parameters: string[]): CertificateFiles;
   /** SHA-256 fingerprint of a PEM file's certificate, as OpenSSL writes it (`AB:CD:…`). */
@@ -55,6 +57,7 @@ export function createCertificates(): Certificates {
     expired: issue(ours, 'expired', LOOPBACK, LONG_EXPIRED),
     wrongHost: issue(ours, 'wrong-host', 'DNS:mail.elsewhere.example', FAR_AHEAD),
     otherIssuer: issue(other, 'other-issuer', LOOPBACK, FAR_AHEAD),
+    ending: (at) => issue(ours, 'ending', LOOPBACK, utcTime(at)),
     issue: (name, alternativeNames, ...parameters) =>
       issue(ours, name, alternativeNames, FAR_AHEAD, ...parameters),
     fingerprint: (file) => new X509Certificate(readFileSync(file)).fingerprint256,
@@ -122,6 +125,9 @@ function issue(
   );
   return { certificate: file('pem'), key: file('key') };
 }
+
+/** UTCTime (RFC 5280 §4.1.2.5.1), `261120120000Z`. */
+const utcTime = (at: Date): string => `${at.toISOString().replace(/\D/g, '').slice(2, 14)}Z`;
 
 function openssl(...parameters: string[]): void {
   execFileSync('openssl', parameters, { stdio: 'pipe' });

@@ -38,6 +38,8 @@ export interface DovecotOptions {
   oauth2?: { introspectionEndpoint: string; mechanisms: ('xoauth2' | 'oauthbearer')[] };
   /** So many sessions at once, where Dovecot's own limits are too low. */
   sessions?: number;
+  /** What each user may store, and is told of (RFC 9208). */
+  quotaKilobytes?: number;
 }
 
 export interface Dovecot extends AsyncDisposable {
@@ -311,12 +313,19 @@ function configure(
   ports: { imapPort: number; imapsPort: number; lmtpPort: number },
   options: DovecotOptions,
 ): string {
-  const { certificate, driver = 'maildir', loginDisabled = false, sessions, oauth2 } = options;
+  const {
+    certificate,
+    driver = 'maildir',
+    loginDisabled = false,
+    sessions,
+    oauth2,
+    quotaKilobytes,
+  } = options;
   const version = execFileSync('/usr/sbin/dovecot', ['--version'], { encoding: 'utf8' });
   const words = version.startsWith('2.3.') ? wordsOf23 : wordsOf24;
   const root = process.getuid?.() === 0;
   return `
-${words({ users: join(directory, 'users'), driver, loginDisabled, certificate, oauth2, directory })}
+${words({ users: join(directory, 'users'), driver, loginDisabled, certificate, oauth2, directory, quotaKilobytes })}
 base_dir = ${directory}/run
 state_dir = ${directory}/state
 log_path = ${directory}/dovecot.log
@@ -369,11 +378,34 @@ interface Settings {
   loginDisabled: boolean;
   certificate: CertificateFiles | undefined;
   oauth2: DovecotOptions['oauth2'];
+  quotaKilobytes: number | undefined;
   directory: string;
 }
 
-const wordsOf23 = ({ users, driver, loginDisabled, certificate, oauth2, directory }: Settings): string => `
+const wordsOf23 = ({
+  users,
+  driver,
+  loginDisabled,
+  certificate,
+  oauth2,
+  quotaKilobytes,
+  directory,
+}: Settings): string => `
 protocols = imap lmtp
+${
+  quotaKilobytes === undefined
+    ? ''
+    : `mail_plugins = quota
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=${quotaKilobytes}K
+  quota_grace = 0
+}`
+}
 mail_location = ${driver}:~/mail
 disable_plaintext_auth = ${loginDisabled ? 'yes' : 'no'}
 ${certificate ? `ssl_cert = <${certificate.certificate}\nssl_key = <${certificate.key}` : ''}
@@ -395,12 +427,36 @@ userdb {
   args = username_format=%u ${users}
 }`;
 
-const wordsOf24 = ({ users, driver, loginDisabled, certificate, oauth2 }: Settings): string => `
+const wordsOf24 = ({
+  users,
+  driver,
+  loginDisabled,
+  certificate,
+  oauth2,
+  quotaKilobytes,
+}: Settings): string => `
 dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
 protocols {
   imap = yes
   lmtp = yes
+}
+${
+  quotaKilobytes === undefined
+    ? ''
+    : `mail_plugins {
+  quota = yes
+}
+protocol imap {
+  mail_plugins {
+    imap_quota = yes
+  }
+}
+quota "User quota" {
+  driver = count
+  storage_size = ${quotaKilobytes}K
+  storage_grace = 0
+}`
 }
 mail_driver = ${driver}
 mail_path = ~/mail

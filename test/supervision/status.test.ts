@@ -149,6 +149,21 @@ test('mailboxes has a line each, whatever a folder is called', () => {
   expect(lines).not.toContain('\x1b');
 });
 
+test('a warning makes no mailbox fail: its line is ok, with the warning as its reason', () => {
+  const warnings = [
+    { what: 'quota' as const, text: '93 % of the quota' },
+    { what: 'quiet' as const, text: 'no mail\nfor 5 d' },
+  ];
+  const well = mailbox({ warnings, reason: 'CONNECTION_LOST: a moment ago' });
+  const ill = mailbox({ folder: 'A', warnings, healthy: false, reason: 'AUTH_FAILED: no' });
+  expect(mailboxLines([well, ill]).split('\n')).toEqual([
+    'support/INBOX\tok\twarning: 93 % of the quota; no mail\\nfor 5 d',
+    'support/A\tfailing\tAUTH_FAILED: no',
+    '',
+  ]);
+  expect(unhealthy(running([well, ill])).map(({ mailbox: name }) => name)).toEqual(['support/A']);
+});
+
 test('DOWN while nobody has the lock, whatever the file says', async () => {
   const clock = createManualClock(Date.now());
   writeFileSync(join(directory, 'status.json'), JSON.stringify(running()));

@@ -1,0 +1,65 @@
+/** Proves on a real Dovecot that what will break is said before it does, where people and monitoring look. */
+import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Certificates, createCertificates } from '../servers/certificates.ts';
+import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
+import { accountOn, createWorkplace } from './workplace.ts';
+
+const DAY = 86_400_000;
+
+let certificates: Certificates;
+let server: Dovecot;
+
+beforeAll(async () => {
+  certificates = createCertificates();
+  const certificate = certificates.ending(new Date(Date.now() + 10.5 * DAY));
+  server = await startDovecot({ users: { ann: 'ann' }, certificate, quotaKilobytes: 100 });
+});
+
+afterAll(async () => {
+  await server?.stop();
+  certificates?.[Symbol.dispose]();
+});
+
+test('certificate, quota and credential: in status, check, and the lines that Monit reads', async () => {
+  const tls = { host: 'localhost', port: server.imapsPort, security: 'tls', ca: certificates.ca };
+  await using place = createWorkplace({ accounts: [] });
+  const password = join(place.directory, 'password');
+  writeFileSync(password, 'ann', { mode: 0o600 });
+  const changedAt = new Date(Date.now() - 94.5 * DAY);
+  utimesSync(password, changedAt, changedAt);
+  place.configure({
+    accounts: [accountOn(server, 'support', 'ann', '', { ...tls, password: { file: password } })],
+  });
+  await server.append('ann', 'INBOX', Buffer.from(`Subject: large\r\n\r\n${'x'.repeat(93 * 1024)}\r\n`));
+  const daemon = place.start();
+  await place.settled(daemon);
+
+  const certificate = /the mail server's certificate ends in 10 d \(\d{4}-\d\d-\d\d\)/;
+  const quota = /9\d % of the mailbox's quota \(storage\) is used/;
+  const [mailbox] = place.mailboxes()!;
+  expect(mailbox).toMatchObject({ healthy: true, reason: null, quota: { limit: 100 * 1024 } });
+  expect(mailbox!.credentialChangedAt).toBe(changedAt.toISOString());
+  expect(mailbox!.warnings).toEqual([
+    { what: 'certificate', text: expect.stringMatching(certificate) },
+    { what: 'quota', text: expect.stringMatching(quota) },
+  ]);
+  const line = readFileSync(join(place.state, 'mailboxes'), 'utf8');
+  expect(line).toMatch(
+    new RegExp(`^support/INBOX\\tok\\twarning: ${certificate.source}; ${quota.source}\\n$`),
+  );
+  expect(daemon.output().match(/warn forewarning mailbox=/g)).toHaveLength(2);
+
+  const check = await place.command(['status', '--check']);
+  expect(check.status).toBe(0);
+  expect(check.stdout).toMatch(/^OK: 1 mailbox\n(.*\n)*warning: support\/INBOX: the mail server/);
+  const details = (await place.command(['status', 'support/INBOX'])).stdout;
+  expect(details).toMatch(/^certificate +ends in 10 d \(/m);
+  expect(details).toMatch(/^credential +changed \S+Z \(94 d ago\)$/m);
+  expect(details).toMatch(/^quota +9\d % of 100\.0 KB$/m);
+  expect(details.match(/^warning /gm)).toHaveLength(2);
+  expect((await place.command(['check'])).stdout).toMatch(
+    /certificate ends in 10 d \(.*\), quota 9\d % of 100\.0 KB/,
+  );
+});
