@@ -6,8 +6,10 @@ import { attachmentFile } from './attachments.ts';
 import { readDate } from './date.ts';
 import { decodedText, type Field, fieldText } from './headers.ts';
 import { keywordsOf } from './keywords.ts';
+import { type MailingList, readList } from './list.ts';
 import { fileNameOf, firstField } from './media.ts';
 import { repairBytes } from './repair.ts';
+import { type Automatic, readAutomatic } from './report.ts';
 import { type Part, readStructure } from './structure.ts';
 import { isInlineText, readText, textOf } from './text.ts';
 import { decodeTransfer } from './transfer.ts';
@@ -25,7 +27,10 @@ export interface Attachment {
   path: string | null;
 }
 
-/** Keys stand in the order of the Contract, which is the order in the file; those of `Extensions` after `keywords`. */
+/**
+ * Keys stand in the order of the Contract, which is the order in the file; those of `Extensions` after `keywords`, the
+ * other optional ones behind them all, or absent.
+ */
 export interface MessageDocument extends Extensions {
   version: 1;
   id: string;
@@ -54,6 +59,8 @@ export interface MessageDocument extends Extensions {
   sha256: string;
   source: string | null;
   warnings: WarningCode[];
+  list?: MailingList;
+  automatic?: Automatic;
 }
 
 export interface ParseOptions {
@@ -110,6 +117,8 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   const bcc = header.addresses('bcc');
   if (to.length + cc.length + bcc.length > MANY_RECIPIENTS) warn('many-recipients');
   if (from.some(({ address }) => address === null)) warn('address-invalid');
+  const list = readList(header.values);
+  const automatic = readAutomatic(header.values, leaves, hints, warn);
   const { identity } = options;
   const document: MessageDocument = {
     version: 1,
@@ -143,6 +152,8 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
     warnings: [],
   };
   document.warnings = [...warnings].toSorted();
+  if (list) document.list = list;
+  if (automatic) document.automatic = automatic;
   return document;
 }
 
@@ -187,6 +198,8 @@ const ONCE = new Set([
 /** Lists that are read to their end: a sender that repeats the field means the lists joined. */
 const JOINED = new Set(['to', 'cc', 'bcc', 'references', 'in-reply-to']);
 
+const NONE: readonly string[] = [];
+
 function headerReader(fields: readonly Field[], hints: readonly string[], warn: Warn) {
   const all: [name: string, readable: string][] = [];
   const byKey = new Map<string, { text: string; readable: string }[]>();
@@ -209,6 +222,7 @@ function headerReader(fields: readonly Field[], hints: readonly string[], warn: 
   };
   return {
     all,
+    values: (key: string): readonly string[] => byKey.get(key)?.map(({ readable }) => readable) ?? NONE,
     text: (key: string): string | null => counting(key)[0]?.readable ?? null,
     addresses: (key: string): Address[] => {
       const addresses: Address[] = [];

@@ -62,6 +62,7 @@ const table = {
   'nul-removed': 'NUL characters were removed from text',
   'surrogate-replaced': 'lone surrogates in text became U+FFFD',
   'html-cut': 'the HTML was too long to make all of it text; `html` is complete, `body` is not',
+  'report-cut': 'a delivery report was longer than is read; the rest is missing in `automatic`',
   'filename-unsafe': 'an attachment had a name that could mislead; its file has another',
 } as const;
 
