@@ -1,4 +1,4 @@
-/** AOL Mail, on the servers of Yahoo. https://help.aol.com/articles/how-do-i-use-other-email-applications-to-send-and-receive-my-aol-mail */
+/** AOL Mail, on the servers of Yahoo. https://help.aol.com/articles/Create-and-manage-app-password */
 import type { Provider } from './types.ts';
 import { yahoo } from './yahoo.ts';
 

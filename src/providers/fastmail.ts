@@ -7,7 +7,7 @@ export const fastmail = {
   host: 'imap.fastmail.com',
   domains: ['imap.fastmail.com', 'messagingengine.com'],
   refusals: [],
-  // "You cannot use your regular Fastmail password" (same page); its refusal does not say so:
+  // No account password is taken (https://www.fastmail.com/help/clients/apppassword.html); its refusal does not say so:
   // https://github.com/rustmailer/bichon/issues/152
   refusedPassword: {
     code: 'AUTH_APP_PASSWORD',

@@ -1,4 +1,4 @@
-/** GMX. https://hilfe.gmx.net/pop-imap/imap/index.html */
+/** GMX. https://hilfe.gmx.net/sicherheit/2fa/anwendungsspezifisches-passwort.html */
 import type { Provider } from './types.ts';
 
 export const gmx = {
@@ -9,8 +9,8 @@ export const gmx = {
   // It ends IDLE after some 60 s, which it does not document.
   idleRenewEvery: '50s',
   refusals: [],
-  // "authentication failed" also where IMAP is off, as it is at first: https://github.com/jens-maus/yam/issues/638,
-  // and with two factors: https://hilfe.gmx.net/sicherheit/2fa/anwendungsspezifisches-passwort.html
+  // "authentication failed" also with two factors, and where IMAP is off, as it is at first:
+  // https://github.com/jens-maus/yam/issues/638
   refusedPassword: {
     code: 'AUTH_FAILED',
     remedy:

@@ -1,4 +1,4 @@
-/** iCloud Mail. https://support.apple.com/102525 */
+/** iCloud Mail. https://support.apple.com/HT202304 */
 import type { Provider } from './types.ts';
 
 export const icloud = {

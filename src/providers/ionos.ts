@@ -1,4 +1,4 @@
-/** IONOS (formerly 1&1). https://www.ionos.com/help/email/general-topics/settings-for-your-email-programs-imap-pop3/ */
+/** IONOS (formerly 1&1). https://github.com/chatmail/provider-db/issues/23 */
 import type { Provider } from './types.ts';
 
 export const ionos = {

@@ -1,4 +1,4 @@
-/** Microsoft 365 (Exchange Online). https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/pop3-and-imap4/pop3-and-imap4 */
+/** Microsoft 365 (Exchange Online). https://office365itpros.com/2019/05/29/exchange-calendar-appointments-imap4-clients/ */
 import type { Provider } from './types.ts';
 
 export const microsoft365 = {

@@ -9,7 +9,7 @@ export const outlook = {
   domains: ['imap-mail.outlook.com'],
   refusedToken: {
     code: 'AUTH_FAILED',
-    // https://support.microsoft.com/office/d088b986-291d-42b8-9564-9c414e2aa040
+    // https://support.microsoft.com/office/pop-imap-and-smtp-settings-8361e398-8af4-4e97-b147-6c6c4ac95353
     remedy:
       'check that the token is of `user`, and that IMAP is switched on (Settings, Mail, Forwarding and IMAP)',
   },

@@ -1,4 +1,4 @@
-/** OVHcloud, its e-mail for domains ("MX Plan"). https://help.ovhcloud.com/csm/en-emails-general-information */
+/** OVHcloud, its e-mail for domains ("MX Plan"). https://www.quai-des-entrepreneurs.com/ovh-mail */
 import type { Provider } from './types.ts';
 
 export const ovh = {

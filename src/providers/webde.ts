@@ -1,4 +1,4 @@
-/** WEB.DE, on the servers of GMX. https://hilfe.web.de/pop-imap/imap/index.html */
+/** WEB.DE, whose servers are those of GMX. https://github.com/nextcloud/mail/issues/104 */
 import { gmx } from './gmx.ts';
 import type { Provider } from './types.ts';
 

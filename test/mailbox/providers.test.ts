@@ -50,18 +50,18 @@ describe.each(Object.entries(MANNERS) as [ProviderName, Manners][])('%s', (provi
 
 /** Answers as the refusal has it, and says goodbye as Exchange does. */
 const script =
-  ({ to, answer }: RefusalSeen): Script =>
+  ({ at, answer }: RefusalSeen): Script =>
   ({ name, tag, session }) => {
-    if (!(to === 'select' ? ['SELECT', 'EXAMINE'] : ['LOGIN', 'AUTHENTICATE']).includes(name)) return false;
+    if (!(at === 'folder' ? ['SELECT', 'EXAMINE'] : ['LOGIN', 'AUTHENTICATE']).includes(name)) return false;
     session.send(`${tag} ${answer}`);
     return true;
   };
 
 async function refused(seen: RefusalSeen): Promise<MailwatchdError> {
-  const capabilities = ['IDLE', 'SASL-IR', ...(seen.to === 'token' ? ['AUTH=XOAUTH2'] : [])];
+  const capabilities = ['IDLE', 'SASL-IR', ...(seen.at === 'token' ? ['AUTH=XOAUTH2'] : [])];
   await using server = await startScriptedServer({ capabilities, script: script(seen) });
   server.accessTokens.add(TOKEN);
-  const credential = seen.to === 'token' ? { accessToken: TOKEN } : { password: PASSWORD };
+  const credential = seen.at === 'token' ? { accessToken: TOKEN } : { password: PASSWORD };
   return await probeMailbox(settings(server.port, seen.provider, credential), 'INBOX', options()).then(
     () => {
       throw new Error('the probe did not fail');

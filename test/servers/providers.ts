@@ -61,6 +61,14 @@ export const MANNERS: Partial<Record<ProviderName, Manners>> = {
     ),
     source: 'https://github.com/nextcloud/mail/issues/104',
   },
+  ionos: {
+    greeting:
+      '* OK [CAPABILITY IMAP4rev1 CHILDREN ENABLE ID IDLE LIST-EXTENDED LIST-STATUS MOVE NAMESPACE QUOTA SASL-IR SORT SPECIAL-USE THREAD=ORDEREDSUBJECT UIDPLUS UNSELECT WITHIN AUTH=LOGIN AUTH=PLAIN] IMAP server ready H mieue053 13.2 IMAP-1M7bm1-1fbThO44HF-0078Xg',
+    capabilities: words(
+      'CHILDREN ENABLE ID IDLE LIST-EXTENDED LIST-STATUS MOVE NAMESPACE QUOTA SASL-IR SORT SPECIAL-USE THREAD=ORDEREDSUBJECT UIDPLUS UNSELECT WITHIN AUTH=LOGIN AUTH=PLAIN',
+    ),
+    source: 'https://github.com/imapsync/imapsync/issues/140',
+  },
   zoho: {
     greeting: '* OK svwall.zoho.com IMAP4 Server (Zoho Mail IMAP4rev1 Server version 1.0)',
     capabilities: words(
@@ -73,8 +81,8 @@ export const MANNERS: Partial<Record<ProviderName, Manners>> = {
 /** A refusal: what is answered to a command, without the tag, and what it has to be taken for. */
 export interface RefusalSeen {
   provider: ProviderName | null;
-  /** `login`: to LOGIN or AUTHENTICATE; with `token`, of an access token. `select`: after a login. */
-  to: 'login' | 'token' | 'select';
+  /** What is refused: the login by password or by access token, or, after it, SELECT. */
+  at: 'password' | 'token' | 'folder';
   answer: string;
   code: ErrorCode;
   /** Milliseconds to be left alone. */
@@ -85,7 +93,7 @@ export interface RefusalSeen {
 export const REFUSALS: RefusalSeen[] = [
   {
     provider: 'gmail',
-    to: 'login',
+    at: 'password',
     answer:
       'NO [ALERT] Application-specific password required: https://support.google.com/accounts/answer/185833 (Failure)',
     code: 'AUTH_APP_PASSWORD',
@@ -93,7 +101,7 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'gmail',
-    to: 'login',
+    at: 'password',
     answer:
       'NO [ALERT] Please log in via your web browser: https://support.google.com/mail/accounts/answer/78754 (Failure)',
     code: 'AUTH_APP_PASSWORD',
@@ -101,14 +109,14 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'gmail',
-    to: 'login',
+    at: 'password',
     answer: 'NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)',
     code: 'AUTH_FAILED',
     source: 'https://github.com/andreiaugustin/gmail_extractor/issues/4',
   },
   {
     provider: 'gmail',
-    to: 'login',
+    at: 'password',
     answer:
       'NO [ALERT] Your account is not enabled for IMAP use. Please visit your Gmail settings page and enable your account for IMAP access. (Failure)',
     code: 'AUTH_IMAP_DISABLED',
@@ -116,14 +124,14 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'gmail',
-    to: 'token',
+    at: 'token',
     answer: 'NO [ALERT] Too many simultaneous connections. (Failure)',
     code: 'SERVER_UNAVAILABLE',
     source: 'https://github.com/jstedfast/MailKit/issues/377',
   },
   {
     provider: 'gmail',
-    to: 'select',
+    at: 'folder',
     answer: 'NO [OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)',
     code: 'SERVER_UNAVAILABLE',
     retryAfter: 900_000,
@@ -131,28 +139,28 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'microsoft365',
-    to: 'login',
+    at: 'password',
     answer: 'NO LOGIN failed.',
     code: 'AUTH_BASIC_DISABLED',
     source: 'https://github.com/imapsync/imapsync/issues/317',
   },
   {
     provider: 'microsoft365',
-    to: 'token',
+    at: 'token',
     answer: 'NO AUTHENTICATE failed.',
     code: 'AUTH_FAILED',
     source: 'https://github.com/MicrosoftDocs/office-developer-exchange-docs/issues/87',
   },
   {
     provider: 'microsoft365',
-    to: 'select',
+    at: 'folder',
     answer: 'BAD User is authenticated but not connected.',
     code: 'SERVER_UNAVAILABLE',
     source: 'https://github.com/getmail6/getmail6/issues/214',
   },
   {
     provider: 'microsoft365',
-    to: 'select',
+    at: 'folder',
     answer: 'BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds',
     code: 'SERVER_UNAVAILABLE',
     retryAfter: 89_117,
@@ -160,7 +168,7 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'microsoft365',
-    to: 'select',
+    at: 'folder',
     answer: 'NO Request is throttled. Suggested Backoff Time: 299910 milliseconds',
     code: 'SERVER_UNAVAILABLE',
     retryAfter: 299_910,
@@ -168,7 +176,7 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'microsoft365',
-    to: 'login',
+    at: 'password',
     answer:
       'NO LOGIN failed. Account is blocked. Login to your account via a web browser to verify your identity.',
     code: 'AUTH_FAILED',
@@ -176,79 +184,93 @@ export const REFUSALS: RefusalSeen[] = [
   },
   {
     provider: 'outlook',
-    to: 'login',
+    at: 'password',
     answer: 'NO Basic authentication is disabled.',
     code: 'AUTH_BASIC_DISABLED',
     source: 'https://github.com/holon-run/uxc/issues/445',
   },
   {
     provider: 'yahoo',
-    to: 'login',
+    at: 'password',
     answer: 'NO [AUTHENTICATIONFAILED] LOGIN Invalid credentials',
     code: 'AUTH_APP_PASSWORD',
     source: 'https://github.com/Enough-Software/enough_mail/issues/245',
   },
   {
     provider: 'yahoo',
-    to: 'select',
+    at: 'folder',
     answer: 'NO [LIMIT] SELECT Rate limit hit.',
     code: 'SERVER_UNAVAILABLE',
     source: 'https://github.com/postalsys/imapflow/issues/75',
   },
   {
     provider: 'aol',
-    to: 'login',
+    at: 'password',
     answer: 'NO [AUTHENTICATIONFAILED] AUTHENTICATE Invalid credentials',
     code: 'AUTH_APP_PASSWORD',
     source: 'https://github.com/OfflineIMAP/offlineimap/issues/688',
   },
   {
     provider: 'icloud',
-    to: 'login',
+    at: 'password',
     answer: 'NO [AUTHENTICATIONFAILED] Authentication failed',
     code: 'AUTH_APP_PASSWORD',
     source: 'https://github.com/lefcha/imapfilter/issues/125',
   },
   {
     provider: 'fastmail',
-    to: 'login',
+    at: 'password',
     answer: 'NO Incorrect username, password or access token.',
     code: 'AUTH_APP_PASSWORD',
     source: 'https://github.com/rustmailer/bichon/issues/152',
   },
   {
     provider: 'gmx',
-    to: 'login',
+    at: 'password',
     answer: 'NO authentication failed',
     code: 'AUTH_FAILED',
     source: 'https://github.com/LogicLabs-OU/OpenArchiver/issues/431',
   },
   {
     provider: 'webde',
-    to: 'login',
+    at: 'password',
     answer: 'NO authentication failed',
     code: 'AUTH_FAILED',
     source: 'https://github.com/thunderbird/thunderbird-android/issues/5780',
   },
   {
     provider: 'zoho',
-    to: 'login',
+    at: 'password',
     answer: 'NO [AUTHENTICATIONFAILED] Invalid credentials(Failure)',
     code: 'AUTH_FAILED',
     source: 'https://github.com/Foundry376/Mailspring/issues/1334',
   },
   {
     provider: 'zoho',
-    to: 'login',
+    at: 'password',
     answer:
       'NO [ALERT] You are yet to enable IMAP for your account. Please contact your administrator (Failure)',
     code: 'AUTH_IMAP_DISABLED',
     source: 'https://www.zoho.com/mail/help/imap-access.html',
   },
   {
+    provider: 'ionos',
+    at: 'password',
+    answer: 'NO authentication failed',
+    code: 'AUTH_FAILED',
+    source: 'https://github.com/imapsync/imapsync/issues/140',
+  },
+  {
+    provider: 'ovh',
+    at: 'password',
+    answer: 'NO [AUTHENTICATIONFAILED] Authentication failed.',
+    code: 'AUTH_FAILED',
+    source: 'https://github.com/cry-inc/dmarc-report-viewer/issues/86',
+  },
+  {
     // Yandex.
     provider: null,
-    to: 'login',
+    at: 'password',
     answer:
       'NO [AUTHENTICATIONFAILED] LOGIN Invalid credentials or IMAP is disabled sc=ebI8JB0ug4Y1_290737_53p',
     code: 'AUTH_FAILED',
@@ -257,10 +279,18 @@ export const REFUSALS: RefusalSeen[] = [
   {
     // Dovecot.
     provider: null,
-    to: 'login',
+    at: 'password',
     answer:
       'NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=16)',
     code: 'SERVER_UNAVAILABLE',
     source: 'https://github.com/mscdex/node-imap/issues/606',
+  },
+  {
+    // Dovecot.
+    provider: null,
+    at: 'password',
+    answer: 'NO [PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.',
+    code: 'AUTH_LOGIN_DISABLED',
+    source: 'https://github.com/imapsync/imapsync/issues/15',
   },
 ];
