@@ -26,28 +26,27 @@ const POSTMASTER = /(?:^|<)"?postmaster"?\s*(?:[@>(]|$)/i;
 
 /** Which kind of automatic mail a message is; null for one that a person wrote to a person, as far as it tells. */
 export function automaticKind(values: FieldValues): AutomaticKind | null {
-  const first = (key: string) => (values(key)[0] ?? '').slice(0, MAX_DECIDING).trim();
+  const first = (key: string) => values(key)[0]?.slice(0, MAX_DECIDING).trim() ?? '';
   const present = (key: string) => values(key).length > 0;
 
   const contentType = first('content-type');
-  if (/^multipart\/report\b/i.test(contentType)) {
+  const isReport = /^multipart\/report\b/i.test(contentType);
+  if (isReport) {
     const reportType = /;\s*report-type\s*=\s*"?([\w-]+)/i.exec(contentType)?.[1]?.toLowerCase();
     if (reportType === 'delivery-status') return 'bounce';
     if (reportType === 'disposition-notification') return 'disposition-notification';
   }
   const returnPath = first('return-path');
-  const nullPath = NULL_PATH.test(returnPath);
-  const from = first('from');
+  const nullPath = returnPath !== '' && NULL_PATH.test(returnPath);
   // Exim's and Gmail's field. Not every bounce is a report: qmail's are text.
   if (present('x-failed-recipients')) return 'bounce';
-  if ((nullPath || returnPath === '') && DAEMON.test(from)) return 'bounce';
-  const submitted = /^[a-z-]*/i.exec(first('auto-submitted'))?.[0].toLowerCase() ?? '';
+  if ((nullPath || returnPath === '') && DAEMON.test(first('from'))) return 'bounce';
+  const submitted = /^[a-z-]+/.exec(first('auto-submitted').toLowerCase())?.[0] ?? 'no';
   // RFC 3834 §5: auto-replied. Vacation notices have an empty path too, so it decides nothing before.
-  if (submitted !== 'auto-replied' && nullPath && POSTMASTER.test(from)) return 'bounce';
-  if (submitted === 'auto-replied' || isAutoReply(first, present)) return 'auto-reply';
+  if (submitted !== 'auto-replied' && nullPath && POSTMASTER.test(first('from'))) return 'bounce';
+  if (submitted === 'auto-replied' || isAutoReply(values)) return 'auto-reply';
   // RFC 3834 §5: whatever is not `no`. Reports of other types are made by programs too (RFC 6522).
-  if ((submitted !== '' && submitted !== 'no') || /^multipart\/report\b/i.test(contentType))
-    return 'auto-generated';
+  if (submitted !== 'no' || isReport) return 'auto-generated';
   if (isListMail(values)) return 'list';
   const precedence = precedenceOf(values);
   if (precedence === 'bulk' || precedence === 'junk') return 'bulk';
@@ -58,12 +57,13 @@ export function automaticKind(values: FieldValues): AutomaticKind | null {
  * Responders that do not say `auto-replied`. X-Auto-Response-Suppress alone tells nothing: people's mail has it as
  * well, and it asks for no answer rather than being one.
  */
-function isAutoReply(first: (key: string) => string, present: (key: string) => boolean): boolean {
-  if (/^auto[-_]?reply$/i.test(first('precedence') || first('x-precedence'))) return true;
-  if (AUTO_REPLY_FIELDS.some((key) => present(key) && !/^no$/i.test(first(key)))) return true;
+function isAutoReply(values: FieldValues): boolean {
+  if (/^auto[-_]?reply$/.test(precedenceOf(values))) return true;
+  if (AUTO_REPLY_FIELDS.some((key) => values(key).some((value) => !/^\s*no\s*$/i.test(value)))) return true;
   // Exchange says `auto-generated`, and before 2013 nothing but what a redirected message has too, without the first.
-  if (/^mailbox rules agent$/i.test(first('x-ms-exchange-generated-message-source'))) return true;
-  return present('x-auto-response-suppress') && present('x-ms-exchange-inbox-rules-loop');
+  if (values('x-ms-exchange-generated-message-source').some((agent) => /^mailbox rules agent\b/i.test(agent)))
+    return true;
+  return values('x-auto-response-suppress').length > 0 && values('x-ms-exchange-inbox-rules-loop').length > 0;
 }
 
 const AUTO_REPLY_FIELDS = [
