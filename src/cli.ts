@@ -47,6 +47,9 @@ export async function runCommandLine(
   }
 }
 
+/** An option that may be given again. */
+const collect = (value: string, before: string[] = []): string[] => [...before, value];
+
 /** One line, or for a configuration one line a fault; what the command line brings in has no line ends of its own. */
 function errorLines(failure: MailwatchdError): string {
   const texts = failure.code === 'CONFIG_INVALID' ? failure.message.split('\n') : [failure.message];
@@ -243,10 +246,15 @@ function buildProgram(
     'takes the limits from this configuration (default: their defaults)',
   )
     .option('--attachments <directory>', 'write the attachments there')
-    .action(async (files: string[], options: { attachments?: string; config?: string }) => {
-      const { parse } = await import('./commands/parse.ts');
-      finish(await parse(files, options, { stdin: host.stdin, stdout: host.stdout, environment: host.env }));
-    });
+    .option('--authserv-id <id>', 'trust its Authentication-Results; may be given again', collect)
+    .action(
+      async (files: string[], options: { attachments?: string; authservId?: string[]; config?: string }) => {
+        const { parse } = await import('./commands/parse.ts');
+        finish(
+          await parse(files, options, { stdin: host.stdin, stdout: host.stdout, environment: host.env }),
+        );
+      },
+    );
 
   add(
     'schema',

@@ -1,7 +1,7 @@
 /** The mailboxes' life: starts them on the engine, reports, reloads, and stops in reverse. */
 import { type Clock, sleep } from './clock.ts';
 import { describeChange } from './config/change.ts';
-import type { AccountConfig, Config } from './config/types.ts';
+import { type AccountConfig, authservIdsOf, type Config } from './config/types.ts';
 import { type CredentialProspects, openCredentials } from './credentials.ts';
 import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
@@ -78,6 +78,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const after = watched.get(nameOf(mailbox))?.account.after;
       return after !== undefined && (after.seen || after.delete || after.move !== null);
     },
+    authservIds: (account) => authservIdsOf(config, account),
     onHandled: (mailbox, outcome) => {
       if (outcome === 'quarantined') void countQuarantined(mailbox);
     },

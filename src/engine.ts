@@ -5,7 +5,7 @@ import type { Config } from './config/types.ts';
 import { createIntake, type IngestOptions } from './ingest.ts';
 import type { Log } from './logging.ts';
 import { giveMemoryBack } from './memory.ts';
-import { type ParserPool, startParsers } from './message/pool.ts';
+import { type ParserPool, type ParserPoolOptions, startParsers } from './message/pool.ts';
 import type { Intake } from './ports.ts';
 import { openSpool, type Spool } from './spool/spool.ts';
 import { startHeartbeat } from './supervision/heartbeat.ts';
@@ -23,7 +23,8 @@ export interface Engine {
 export type EngineOptions = { config: Config; log: Log; clock: Clock } & Pick<
   IngestOptions,
   'owesAfterAction' | 'onHandled'
->;
+> &
+  Required<Pick<ParserPoolOptions, 'authservIds'>>;
 
 /**
  * Opens it all, in order; what the last run left is settled when this resolves. Errors: WRONG_USER,
@@ -52,6 +53,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       stagingDirectory: spool.run.directory,
       parseSeconds: config.limits.parseSeconds,
       parseMemoryMb: config.limits.parseMemoryMb,
+      authservIds: options.authservIds,
       clock,
       log,
     });

@@ -45,12 +45,12 @@ type Line = MessageDocument | { error: { code: string; message: string }; file: 
 
 /**
  * Prints a line a file; `-` is standard input. One attempt a message. Returns 65 where a file could not
- * be read or parsed, else 0. Throws PARSER_UNAVAILABLE, what `--attachments` meets in its directory,
+ * be read or parsed, else 0. `authservId`: servers whose Authentication-Results are trusted. Throws PARSER_UNAVAILABLE, what `--attachments` meets in its directory,
  * and CONFIG_* of a `--config`, whose limits are taken.
  */
 export async function parse(
   files: string[],
-  options: { attachments?: string; config?: string },
+  options: { attachments?: string; authservId?: string[]; config?: string },
   io: ParseIo,
 ): Promise<number> {
   const limits =
@@ -64,7 +64,8 @@ export async function parse(
     attempts: 1,
   });
   try {
-    return await parseAll(files, limits, parsers, attachments, io);
+    const authservIds = (options.authservId ?? []).map((id) => id.toLowerCase());
+    return await parseAll(files, limits, { parsers, attachments, authservIds }, io);
   } finally {
     await parsers.stop();
     await attachments?.close();
@@ -76,11 +77,16 @@ async function limitsOf(file: string, environment: NodeJS.ProcessEnv): Promise<P
   return { ...config.limits, parsers: config.parsers };
 }
 
+interface Parsing {
+  parsers: ParserPool;
+  attachments: Attachments | null;
+  authservIds: readonly string[];
+}
+
 async function parseAll(
   files: string[],
   { messageBytes, inFlightBytes }: ParseLimits,
-  parsers: ParserPool,
-  attachments: Attachments | null,
+  { parsers, attachments, authservIds }: Parsing,
   io: ParseIo,
 ): Promise<number> {
   const budget = createBudget(inFlightBytes);
@@ -109,7 +115,7 @@ async function parseAll(
       const source = await readMessage(file, stdin, messageBytes);
       const stem = String(number);
       const place = attachments && { directory: attachments.staging, stem };
-      const document = await parsers.parseToDocument({ source, attachments: place });
+      const document = await parsers.parseToDocument({ source, attachments: place, authservIds });
       if (attachments && document.attachments.length > 0) await attachments.publish(stem, document.id);
       return { line: document, release };
     } catch (thrown) {

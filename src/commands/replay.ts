@@ -1,6 +1,7 @@
 /** `mailwatchd replay`: parses messages again and publishes them, or leaves that to the running daemon. */
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
+import { authservIdsOf } from '../config/types.ts';
 import { openEngine } from '../engine.ts';
 import { EXIT, MailwatchdError, reviveError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
@@ -51,6 +52,7 @@ export async function replay(
       log,
       clock: systemClock,
       owesAfterAction: () => false,
+      authservIds: (account) => authservIdsOf(config, account),
       onHandled: nothing,
     });
     try {

@@ -145,6 +145,7 @@ export function toAccount({ values, folders, move, auth, provider }: CheckedAcco
     folders,
     start: toStart(values.start as string),
     after: { seen: after.seen, move, delete: after.delete },
+    authservIds: [(values.authservId as string | string[] | null) ?? []].flat().map((id) => id.toLowerCase()),
     pollEvery: parseDuration(values.pollEvery as string) as number,
     idleRenewEvery: parseDuration(values.idleRenewEvery as string) as number,
     maxConnections: (provider && PROVIDERS[provider].connections) ?? null,

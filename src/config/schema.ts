@@ -211,6 +211,14 @@ export const accountSchema = {
     ),
     delete: leaf('Delete once published', flag, false),
   },
+  authservId: leaf(
+    'Of the receiving server, whose Authentication-Results are trusted (RFC 8601)',
+    format(
+      'an authserv-id, a list of them, or null',
+      (value) => value === null || [value].flat().every((id) => isText(id, 255) && /^[^\s;()"]+$/.test(id)),
+    ),
+    null,
+  ),
   pollEvery: leaf('For servers without IDLE', duration('1s', '1d'), '60s'),
   // RFC 2177 §3: a server may log an idle client out after 30 minutes; renew at least every 29.
   idleRenewEvery: leaf(

@@ -56,6 +56,8 @@ export interface AccountConfig {
   folders: string[];
   start: Start;
   after: AfterActions;
+  /** Authserv-ids of the receiving server, in lower case; none: no Authentication-Results are trusted. */
+  authservIds: readonly string[];
   /** Milliseconds, for servers without IDLE. */
   pollEvery: number;
   /** Milliseconds, below 29 minutes (RFC 2177 §3). */
@@ -119,3 +121,7 @@ export function secretsOf({ auth }: AccountConfig): SecretSource[] {
       : [auth.oauth2.clientSecret, auth.oauth2.serviceAccountKey, auth.oauth2.refreshToken];
   return sources.filter((source) => source !== null);
 }
+
+/** Of an account that is no longer configured: none. */
+export const authservIdsOf = ({ accounts }: Config, name: string): readonly string[] =>
+  accounts.find((account) => account.name === name)?.authservIds ?? [];

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import type { Extensions, MessageIdentity } from '../model.ts';
 import { type Address, firstSender, readAddresses } from './addresses.ts';
 import { attachmentFile } from './attachments.ts';
+import { type Authentication, readAuthentication } from './authentication.ts';
 import { readDate } from './date.ts';
 import { decodedText, type Field, fieldText } from './headers.ts';
 import { keywordsOf } from './keywords.ts';
@@ -61,6 +62,7 @@ export interface MessageDocument extends Extensions {
   warnings: WarningCode[];
   list?: MailingList;
   automatic?: Automatic;
+  authentication?: Authentication;
 }
 
 export interface ParseOptions {
@@ -73,6 +75,8 @@ export interface ParseOptions {
   onAttachment?: (file: string, content: Buffer, id: string) => string;
   /** Path of the kept source, for the document. */
   source?: string | null;
+  /** Servers whose Authentication-Results are trusted: their authserv-ids, in lower case. */
+  authservIds?: readonly string[];
 }
 
 /** More recipients than people write to at once. */
@@ -119,6 +123,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   if (from.some(({ address }) => address === null)) warn('address-invalid');
   const list = readList(header.values);
   const automatic = readAutomatic(header.values, leaves, hints, warn);
+  const authentication = readAuthentication(root.fields, options.authservIds ?? [], warn);
   const { identity } = options;
   const document: MessageDocument = {
     version: 1,
@@ -154,6 +159,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   document.warnings = [...warnings].toSorted();
   if (list) document.list = list;
   if (automatic) document.automatic = automatic;
+  if (authentication) document.authentication = authentication;
   return document;
 }
 

@@ -7,16 +7,20 @@ import type { MessageDocument } from './document.ts';
 /** The raw message, or a file of it that the parser may read (below the staging directory). */
 export type Source = Buffer | { file: string };
 
-/** A message of a mailbox, to be staged. */
-export interface StageJob {
-  identity: MessageIdentity;
+interface Parsing {
   source: Source;
+  /** As in `ParseOptions`. */
+  authservIds?: readonly string[];
+}
+
+/** A message of a mailbox, to be staged. */
+export interface StageJob extends Parsing {
+  identity: MessageIdentity;
   target: StageTarget;
 }
 
 /** A message of `mailwatchd parse`: the document comes back. */
-export interface DocumentJob {
-  source: Source;
+export interface DocumentJob extends Parsing {
   /** Attachments are written into `<directory>/<stem>/`, below the staging directory; null: nowhere. */
   attachments: { directory: string; stem: string } | null;
 }

@@ -15,6 +15,8 @@ export interface ParserPoolOptions {
   stagingDirectory: string | null;
   parseSeconds: number;
   parseMemoryMb: number;
+  /** Servers whose Authentication-Results are trusted in an account's mail (`ParseOptions`); none where absent. */
+  authservIds?: (account: string) => readonly string[];
   clock?: Clock;
   log?: Log;
   /** How often a message is tried that ends its process or cannot be parsed; three times where absent. */
@@ -54,7 +56,7 @@ const IDLE = 30_000;
 const COLD_FAILURES = 3;
 
 export function startParsers(options: ParserPoolOptions): ParserPool {
-  const { size, clock = systemClock, log, attempts = ATTEMPTS } = options;
+  const { size, authservIds = () => [], clock = systemClock, log, attempts = ATTEMPTS } = options;
   const entry = options.entry ?? siblingModule(import.meta.url, 'parser-process');
   /** Every process, with the cancel function of its idle time. */
   const parsers = new Map<Parser, { cancelIdle: () => void; alone: Task | null }>();
@@ -188,7 +190,7 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
 
   start(null);
   return {
-    parse: (job) => submit<StagedDocument>(job),
+    parse: (job) => submit<StagedDocument>({ ...job, authservIds: authservIds(job.identity.account) }),
     parseToDocument: (job) => submit<MessageDocument>(job),
     warm: () => warm.promise,
     async stop() {

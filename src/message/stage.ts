@@ -38,7 +38,7 @@ export function stageMessage(job: StageJob): StagedDocument {
   }
 }
 
-function stageOnce({ identity, source, target }: StageJob): StagedDocument {
+function stageOnce({ identity, source, target, authservIds = [] }: StageJob): StagedDocument {
   const stem = join(target.directory, target.stem);
   const remove = () => {
     for (const path of [`${stem}.json`, `${stem}.eml`, stem]) rmSync(path, { recursive: true, force: true });
@@ -48,6 +48,7 @@ function stageOnce({ identity, source, target }: StageJob): StagedDocument {
     const write = attachmentWriter(stem, target);
     const document = parseMessage(message, {
       identity,
+      authservIds,
       source: target.source === 'keep' ? `${target.name}.eml` : null,
       ...(target.attachments === 'files' && {
         onAttachment: (file: string, content: Buffer) => {
@@ -84,10 +85,13 @@ function rethrow(error: MailwatchdError, failure: unknown): never {
 }
 
 /** Parses a message for `mailwatchd parse`; `umask` is the one of the user who called it. */
-export function parseDocument({ source, attachments }: DocumentJob, umask: number): MessageDocument {
+export function parseDocument(
+  { source, attachments, authservIds = [] }: DocumentJob,
+  umask: number,
+): MessageDocument {
   try {
     const message = readSource(source);
-    if (attachments === null) return parseMessage(message, { identity: null });
+    if (attachments === null) return parseMessage(message, { identity: null, authservIds });
     const write = attachmentWriter(join(attachments.directory, attachments.stem), {
       directoryMode: PARSE_DIRECTORY_MODE & ~umask,
       fileMode: PARSE_FILE_MODE & ~umask,
@@ -95,6 +99,7 @@ export function parseDocument({ source, attachments }: DocumentJob, umask: numbe
     });
     return parseMessage(message, {
       identity: null,
+      authservIds,
       onAttachment: (file, content, id) => {
         write(file, content);
         return `${id}/${file}`;

@@ -26,6 +26,7 @@ describe('defaults', () => {
           folders: ['INBOX'],
           start: { kind: 'new' },
           after: { seen: false, move: null, delete: false },
+          authservIds: [],
           pollEvery: 60_000,
           idleRenewEvery: 300_000,
           maxConnections: null,
@@ -207,6 +208,11 @@ limits: { parseSeconds: 0 }
       'a duration without a unit',
       one({ pollEvery: 60 }),
       /^accounts\[0\]\.pollEvery: .*a number without a unit$/,
+    ],
+    [
+      'an authserv-id with its verdicts',
+      one({ authservId: ['mx.example.org', 'mx.example.org; spf=pass'] }),
+      /^accounts\[0\]\.authservId: expected an authserv-id/,
     ],
     ['a negative duration', one({ pollEvery: '-5s' }), /^accounts\[0\]\.pollEvery: /],
     [

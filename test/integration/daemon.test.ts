@@ -178,11 +178,12 @@ test('reload tries a mailbox in trouble at once, though its configuration is the
 
 test('a replay that was asked for while the daemon runs is served by it', async () => {
   await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
-  using rig = await makeRig(server.port);
+  using rig = await makeRig(server.port, [{ authservIds: ['mx.example.org'] }]);
   rig.config.storage.source = 'keep';
   const log = listeningLog();
   const daemon = await start(rig.config, log);
-  server.deliver(mail('again'));
+  const results = Buffer.from('Authentication-Results: mx.example.org; dmarc=pass\r\n');
+  server.deliver(Buffer.concat([results, mail('again')]));
   const { id } = await log.heard('published');
   // The mark rides in the next transaction, a second later at most (docs/reliability.md).
   await until(
@@ -197,6 +198,8 @@ test('a replay that was asked for while the daemon runs is served by it', async 
   const documents = rig.documents();
   expect([...documents.keys()]).toEqual([`support/${id}.json`, `support/${id}~2.json`]);
   expect(new Set([...documents.values()].map((document) => document.id))).toEqual(new Set([id]));
+  for (const { authentication } of documents.values())
+    expect(authentication).toMatchObject({ authservId: 'mx.example.org', dmarc: { result: 'pass' } });
 });
 
 test("a replay whose place is taken by a stranger's file waits; those behind it do not", async () => {

@@ -45,6 +45,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         folders: ['INBOX'],
         start: { kind: 'all' },
         after: { seen: false, move: null, delete: false },
+        authservIds: [],
         pollEvery: 60_000,
         idleRenewEvery: 300_000,
         maxConnections: null,

@@ -19,7 +19,11 @@ const file = (name: string, content: Buffer | string) => {
   return join(directory, name);
 };
 
-async function run(files: string[], options: { attachments?: string } = {}, input = '') {
+async function run(
+  files: string[],
+  options: { attachments?: string; authservId?: string[] } = {},
+  input = '',
+) {
   const stdout = new PassThrough();
   const text = stdout.setEncoding('utf8').reduce((all: string, chunk: string) => all + chunk, '');
   const status = await parse(files, options, { stdout, stdin: Readable.from([Buffer.from(input)]) });
@@ -54,6 +58,16 @@ test('standard input, and what cannot be read as a line in its place: exit 65', 
     'good',
     ['INPUT_UNREADABLE', '-'],
   ]);
+});
+
+test('--authserv-id: whose Authentication-Results are trusted', async () => {
+  const message = file('authenticated.eml', plain(['Authentication-Results: mx.example.org; spf=pass'], ''));
+  const [trusting, not] = [
+    await run([message], { authservId: ['a.example', 'MX.example.org'] }),
+    await run([message]),
+  ];
+  expect(trusting.lines[0].authentication).toMatchObject({ spf: { result: 'pass' } });
+  expect(not.lines[0]).not.toHaveProperty('authentication');
 });
 
 test('a message beyond limits.messageBytes is an error of its own', async () => {

@@ -22,7 +22,8 @@ beforeAll(() => {
   mkdirSync(inside);
   mkdirSync(outside);
   writeFileSync(join(outside, 'secret'), 'secret');
-  parsers = startParsers({ ...options, stagingDirectory: inside });
+  const authservIds = (account: string) => (account === 'support' ? ['mx.example.org'] : []);
+  parsers = startParsers({ ...options, authservIds, stagingDirectory: inside });
 });
 afterAll(async () => {
   await parsers.stop();
@@ -73,6 +74,17 @@ test('a Message-ID of any length is in the document, and none for the ledger whe
   expect(staged.messageId).toBeNull();
   const document = JSON.parse(readFileSync(join(inside, `${target().stem}.json`), 'utf8'));
   expect(document.messageId).toBe(long);
+});
+
+test("an account's mail is parsed with the authserv-ids that it trusts", async () => {
+  const source = plain(['Authentication-Results: mx.example.org; dmarc=pass'], 'text');
+  const authenticationIn = async (account: string) => {
+    const stem = `${account}~${number}`;
+    await parsers.parse({ identity: { ...identity(), account }, source, target: target({ stem }) });
+    return JSON.parse(readFileSync(join(inside, `${stem}.json`), 'utf8')).authentication;
+  };
+  expect(await authenticationIn('support')).toMatchObject({ dmarc: { result: 'pass' } });
+  expect(await authenticationIn('sales')).toBeUndefined();
 });
 
 test('JSON, attachments and source lie where the target says, with its modes', async () => {
