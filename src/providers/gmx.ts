@@ -6,7 +6,7 @@ export const gmx = {
   // https://autoconfig.thunderbird.net/v1.1/gmx.net; of gmx.com it is imap.gmx.com.
   host: 'imap.gmx.net',
   domains: ['imap.gmx.net', 'imap.gmx.com'],
-  // It ends IDLE after some 60 s, which it does not document.
+  // It is said to end IDLE after some 60 s, but documents nothing.
   idleRenewEvery: '50s',
   refusals: [],
   // "authentication failed" also with two factors, and where IMAP is off, as it is at first:

@@ -40,6 +40,8 @@ export interface DovecotOptions {
   sessions?: number;
   /** What each user may store, and is told of (RFC 9208). */
   quotaKilobytes?: number;
+  /** All that it says it can do beside IMAP4rev1; it can do what it always can. */
+  capabilities?: string[];
 }
 
 export interface Dovecot extends AsyncDisposable {
@@ -320,6 +322,7 @@ function configure(
     sessions,
     oauth2,
     quotaKilobytes,
+    capabilities,
   } = options;
   const version = execFileSync('/usr/sbin/dovecot', ['--version'], { encoding: 'utf8' });
   const words = version.startsWith('2.3.') ? wordsOf23 : wordsOf24;
@@ -334,6 +337,7 @@ first_valid_uid = 1
 first_valid_gid = 1
 ${root ? '' : unprivileged()}
 ${sessions === undefined ? '' : manySessions(sessions)}
+${capabilities === undefined ? '' : `imap_capability = IMAP4rev1 ${capabilities.join(' ')}`}
 # Connection limits are another test's subject.
 mail_max_userip_connections = 1000
 mailbox_idle_check_interval = 30 secs
