@@ -1,11 +1,18 @@
 /** The mailboxes' life: starts them on the engine, reports, reloads, and stops in reverse. */
 import { type Clock, sleep } from './clock.ts';
 import { describeChange } from './config/change.ts';
-import { type AccountConfig, authservIdsOf, type Config } from './config/types.ts';
+import {
+  type AccountConfig,
+  authservIdsOf,
+  type Config,
+  connectionsOf,
+  sharesConnections,
+} from './config/types.ts';
 import { type CredentialProspects, openCredentials } from './credentials.ts';
 import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
+import { type Sharing, shareConnections } from './mailbox/sharing.ts';
 import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watcher.ts';
 import type { Mailbox } from './model.ts';
 import { paceConnections } from './pace.ts';
@@ -147,6 +154,24 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const takeTurn = paceConnections(config.limits.connectsPerSecond, clock);
 
+  /** Of accounts with more folders than connections, by name. */
+  const sharing = new Map<string, Sharing>();
+
+  function sharingOf(account: AccountConfig): Sharing {
+    const known = sharing.get(account.name);
+    if (known !== undefined) return known;
+    const shared = shareConnections({
+      account: { ...account, credential: credentials.of(account) },
+      connections: connectionsOf(account, config.limits),
+      limits: config.limits,
+      clock,
+      log: log.child({ account: account.name }),
+      takeTurn,
+    });
+    sharing.set(account.name, shared);
+    return shared;
+  }
+
   /** Of `once`: each mailbox's end, and what stopped those that failed. */
   const outcomes: Promise<void>[] = [];
   const failures: Failure[] = [];
@@ -169,6 +194,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       log: log.child({ mailbox: nameOf(mailbox) }),
       takeTurn,
       signal: controller.signal,
+      ...(sharesConnections(account, config.limits) && { seat: sharingOf(account).seat(controller.signal) }),
       onReport: (report) => {
         status.changed();
         options.onReport?.(report);
@@ -189,6 +215,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     watched.delete(name);
     quarantined.delete(name);
     announce(name, []);
+    // The last folder took its connections with it.
+    if (![...watched.values()].some(({ account }) => account.name === mailbox.account))
+      sharing.delete(mailbox.account);
   }
 
   let serving: Promise<void> | null = null;

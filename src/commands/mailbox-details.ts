@@ -19,6 +19,7 @@ export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: numb
     ['state', `${mailbox.state}, ${health}, since ${time(mailbox.since)}`],
     ['reason', mailbox.reason === null ? cell(null) : printableSentence(mailbox.reason)],
     ['server heard', time(mailbox.lastHeardAt)],
+    ['news', newsLine(mailbox.worstDelay)],
     ['last push', time(mailbox.lastPushAt)],
     ['last published', time(mailbox.lastPublishedAt)],
     ['messages', `${cell(expected)} expected, ${cell(stored)} stored, ${cell(missing)} missing`],
@@ -33,6 +34,11 @@ export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: numb
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
+}
+
+function newsLine(worstDelay: number | null | undefined): string {
+  if (worstDelay === 0) return 'pushed by the server';
+  return worstDelay ? `looked for within ${formatDuration(worstDelay)}` : cell(null);
 }
 
 function delayLine({ count, p50, p95, p99, max }: NonNullable<MailboxStatus['delay']>): string {

@@ -75,6 +75,9 @@ function only(mailbox: string, status: DaemonStatus): DaemonStatus {
   });
 }
 
+const within = (milliseconds: number | null | undefined): string | null =>
+  milliseconds ? `≤ ${formatDuration(milliseconds)}` : null;
+
 const HEADINGS = [
   'MAILBOX',
   'STATE',
@@ -83,6 +86,7 @@ const HEADINGS = [
   'MISSING',
   'QUARANTINED',
   'HEARD',
+  'LOOKS',
   'PUBLISHED',
   'DELAY',
   'REASON',
@@ -99,6 +103,7 @@ function mailboxTable(output: Output, mailboxes: MailboxStatus[], now: number): 
     cell(mailbox.missing),
     cell(mailbox.quarantined),
     age(mailbox.lastHeardAt),
+    cell(mailbox.worstDelay === 0 ? 'push' : within(mailbox.worstDelay)),
     age(mailbox.lastPublishedAt),
     cell(mailbox.delay && formatDuration(mailbox.delay.p95)),
     sentence(reasonOf(mailbox)),

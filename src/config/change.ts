@@ -2,12 +2,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Mailbox } from '../model.ts';
 import { globalSchema } from './schema.ts';
-import type { AccountConfig, Config } from './types.ts';
+import { type AccountConfig, type Config, sharesConnections } from './types.ts';
 
 export interface ConfigChange {
   added: Mailbox[];
   removed: Mailbox[];
-  /** Still watched, with other settings of their account. A mailbox in none of the lists is not to be disturbed. */
+  /**
+   * Still watched, with other settings of their account, or with connections that are shared now or no longer. A
+   * mailbox in none of the lists is not to be disturbed.
+   */
   changed: Mailbox[];
   /** Top-level keys whose values changed but take effect at a restart only: all but `accounts`. */
   needRestart: string[];
@@ -27,7 +30,11 @@ export function describeChange(old: Config, next: Config): ConfigChange {
     changed: [...after]
       .filter(([key, { account }]) => {
         const known = before.get(key);
-        return known !== undefined && !sameSettings(known.account, account);
+        if (known === undefined) return false;
+        const sharesNow = sharesConnections(account, old.limits);
+        return (
+          !sameSettings(known.account, account) || sharesNow !== sharesConnections(known.account, old.limits)
+        );
       })
       .map(([, { mailbox }]) => mailbox),
     needRestart: (Object.keys(globalSchema) as (keyof typeof globalSchema)[]).filter(

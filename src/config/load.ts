@@ -111,9 +111,8 @@ function checkTree(yaml: ParsedYaml, environment: NodeJS.ProcessEnv, readByOther
     return faults.length > before ? [] : [checkAccount(mapping, path, faults, readByOthers)];
   });
   checkPlaces(globals, accounts, faults);
-  const { connectionsPerAccount } = globals.limits as { connectionsPerAccount: unknown };
   const warnings = [
-    ...checkTogether(accounts, connectionsPerAccount, (globals.storage as { path: unknown }).path, faults),
+    ...checkTogether(accounts, (globals.storage as { path: unknown }).path, faults),
     ...unknownVariables(environment),
   ];
   if (faults.length > 0 || yaml.faults.length > 0) return { config: null, faults, warnings };
@@ -162,12 +161,7 @@ function accountList(raw: unknown, faults: Fault[]): unknown[] {
 }
 
 /** What no account shows alone; returns warnings. */
-function checkTogether(
-  accounts: CheckedAccount[],
-  connections: unknown,
-  template: unknown,
-  faults: Fault[],
-): string[] {
+function checkTogether(accounts: CheckedAccount[], template: unknown, faults: Fault[]): string[] {
   const warnings: string[] = [];
   const names = new Set<string>();
   const watched = new Map<string, string>();
@@ -176,10 +170,6 @@ function checkTogether(
       if (names.has(name))
         faults.push({ path: [...path, 'name'], part: 'value', message: 'the same name a second time' });
       names.add(name);
-    }
-    if (typeof connections === 'number' && folders.length > connections) {
-      const message = `more folders than limits.connectionsPerAccount (${connections}) are not supported yet: raise it, or watch fewer`;
-      faults.push({ path: [...path, 'folders'], part: 'value', message });
     }
     for (const folder of host === null || user === null ? [] : folders) {
       const mailbox = JSON.stringify([host?.toLowerCase(), values.port, user, folder]);

@@ -219,7 +219,11 @@ export const accountSchema = {
     ),
     null,
   ),
-  pollEvery: leaf('For servers without IDLE', duration('1s', '1d'), '60s'),
+  pollEvery: leaf(
+    'For servers without IDLE, and folders that share connections',
+    duration('1s', '1d'),
+    '60s',
+  ),
   // RFC 2177 §3: a server may log an idle client out after 30 minutes; renew at least every 29.
   idleRenewEvery: leaf(
     'IDLE is renewed; a dead connection is noticed within this + operationSeconds',
@@ -333,7 +337,7 @@ export const globalSchema = withVariables({
       '64mb',
     ),
     operationSeconds: leaf('Without any byte from the server', integer(1, 600), 60),
-    connectionsPerAccount: leaf('Connections of an account', integer(1, 100), 8),
+    connectionsPerAccount: leaf('Connections of an account; more folders share them', integer(1, 100), 8),
     connectsPerSecond: leaf('Connections begun to one host in a second', integer(1, 1000), 10),
   },
   reconcileEvery: leaf("The server's messages are compared with the ledger", duration('1s', '1d'), '15m'),

@@ -113,6 +113,16 @@ export interface Config {
   parsers: number;
 }
 
+/** How many connections the account has at most, at once. */
+export function connectionsOf(account: AccountConfig, { connectionsPerAccount }: Limits): number {
+  return Math.min(connectionsPerAccount, account.maxConnections ?? connectionsPerAccount);
+}
+
+/** Whether the account has fewer connections than folders. */
+export function sharesConnections(account: AccountConfig, limits: Limits): boolean {
+  return account.folders.length > connectionsOf(account, limits);
+}
+
 /** Every secret that an account's configuration names. */
 export function secretsOf({ auth }: AccountConfig): SecretSource[] {
   const sources =

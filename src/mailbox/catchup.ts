@@ -34,7 +34,10 @@ async function fetchNew(session: Session, listed: number[]): Promise<number> {
   const fresh = await unhandled(session, listed, { retryUnfetchable: false });
   tally.arrived(fresh.filter((uid) => uid > memory.arrivedThrough).length);
   memory.arrivedThrough = Math.max(memory.arrivedThrough, ...listed.slice(-1));
-  return fetchMessages(session, fresh, { lane: 'arrivals' });
+  return fetchMessages(session, fresh, {
+    lane: 'arrivals',
+    between: async () => session.giveWay('arrivals'),
+  });
 }
 
 /** Only after all up to `through` is stored, left aside or gone: what is below is not asked for again here. */

@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { Log } from '../logging.ts';
 import type { MessageMetadata, Quota, Validity } from '../model.ts';
 import type { ProviderName } from '../providers/index.ts';
+import type { FolderStatus } from './folder-status.ts';
 import type { Folder } from './folders.ts';
 
 /** How an account's server is reached. */
@@ -34,13 +35,9 @@ export interface ConnectOptions extends ServerSettings {
 }
 
 /** What SELECT told (RFC 3501 §6.3.1). */
-export interface Selected {
+export interface Selected extends FolderStatus {
   /** The server's own name of the folder. */
   path: string;
-  uidValidity: string;
-  /** 0 where the server does not tell. */
-  uidNext: number;
-  exists: number;
   readOnly: boolean;
 }
 
@@ -59,6 +56,11 @@ export interface Connection {
    * FOLDER_MISSING names the nearest one.
    */
   select(name: string, options?: { readOnly: boolean }): Promise<Selected>;
+  /**
+   * FolderStatus of folders by the server's own names, none of what it does not tell. Leaves the folder that is open. By one
+   * command where the server has LIST-STATUS (RFC 5819).
+   */
+  status(paths: readonly string[]): Promise<Map<string, FolderStatus>>;
   listFolders(): Promise<Folder[]>;
   /** The server's name of an existing folder. Throws FOLDER_MISSING. */
   resolveFolder(name: string): Promise<string>;
@@ -112,4 +114,6 @@ export interface Connection {
   /** LOGOUT, waiting for the answer no longer than a moment, then close. Never rejects. */
   logout(): Promise<void>;
   close(): void;
+  /** Whether it ended: everything rejects. */
+  isClosed(): boolean;
 }

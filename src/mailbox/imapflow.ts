@@ -1,6 +1,7 @@
 /** The connection on imapflow, and the only file that knows it: every operation ends, well or with an error. */
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
-import { type FetchQueryObject, ImapFlow, type QuotaResponse } from 'imapflow';
+import { type FetchQueryObject, ImapFlow, type MailboxObject, type QuotaResponse } from 'imapflow';
+import { encodePath } from 'imapflow/lib/tools.js';
 import { MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import type { MessageMetadata, Quota, Validity } from '../model.ts';
@@ -10,6 +11,7 @@ import { currentValidity, untrustedIssuer, validityOf } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { extensionsOf } from './extensions.ts';
 import { type FaultContext, fault } from './faults.ts';
+import { createAsker, type FolderStatus, type Items, type Word } from './folder-status.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
@@ -67,6 +69,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   let certificate: Validity | null = null;
   let certificateSeenAt = begun;
   let heardAt = clock.now();
+  /** The path of the folder that is open. */
+  let opened: string | null = null;
   const resolved = new Map<string, string>();
   const wakers = new Set<() => void>();
   const wake = () => {
@@ -266,6 +270,36 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     ...extensionsOf(row, client.capabilities.has('OBJECTID')),
   });
 
+  /** A command that imapflow has no method for; `onStatus` hears of each STATUS response. */
+  async function command(name: string, words: Word[], onStatus?: (items: Items) => void): Promise<void> {
+    await operation(name, async () => {
+      // Only imapflow's methods end its IDLE.
+      if (client.idling) await client.noop();
+      const STATUS = async ({ attributes }: { attributes: Items }) => onStatus?.(attributes);
+      const response = await (client as unknown as Commands).exec(name, words, { untagged: { STATUS } });
+      response.next();
+    });
+  }
+
+  /** SELECT or EXAMINE. Servers differ in how they refuse a folder that is not there: LIST tells whether it is. */
+  async function openFolder(name: string, readOnly: boolean): Promise<MailboxObject> {
+    const open = (path: string, listed: boolean) =>
+      operation('SELECT', async () => {
+        try {
+          return await client.mailboxOpen(path, { readOnly });
+        } catch (error) {
+          if (!listed && isRefusal(error)) return null;
+          throw error;
+        }
+      });
+    opened = null;
+    const named = specialUseOf(name) === null ? await open(name, false) : null;
+    const mailbox = named ?? (await open(await resolveFolder(name), true));
+    if (!mailbox) throw new MailwatchdError('SERVER_REFUSED', { where, detail: 'SELECT told nothing' });
+    opened = mailbox.path;
+    return mailbox;
+  }
+
   /** Hands over each row as it comes, also those that were not asked for. */
   async function fetchBodies(
     uids: readonly number[],
@@ -292,23 +326,17 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     if (failure) throw failure;
   }
 
+  const asker = createAsker({
+    command,
+    encode: (path) => encodePath(client, path),
+    can: (capability) => client.capabilities.has(capability),
+  });
+
   const connection: Connection = {
     can: (capability) => client.capabilities.has(capability),
 
     async select(name, { readOnly } = { readOnly: false }) {
-      // Servers differ in how they refuse a folder that is not there: LIST tells whether it is.
-      const open = (path: string, listed: boolean) =>
-        operation('SELECT', async () => {
-          try {
-            return await client.mailboxOpen(path, { readOnly });
-          } catch (error) {
-            if (!listed && isRefusal(error)) return null;
-            throw error;
-          }
-        });
-      const named = specialUseOf(name) === null ? await open(name, false) : null;
-      const mailbox = named ?? (await open(await resolveFolder(name), true));
-      if (!mailbox) throw new MailwatchdError('SERVER_REFUSED', { where, detail: 'SELECT told nothing' });
+      const mailbox = await openFolder(name, readOnly);
       if (!mailbox.uidValidity)
         throw new MailwatchdError('SERVER_PROTOCOL', {
           where,
@@ -321,6 +349,24 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         exists: mailbox.exists ?? 0,
         readOnly: mailbox.readOnly === true,
       };
+    },
+
+    async status(paths) {
+      const figures = new Map<string, FolderStatus>();
+      // STATUS should not be asked of the folder that is open (RFC 3501 §6.3.10).
+      const open = opened;
+      if (open !== null && client.capabilities.has('UNSELECT')) {
+        await command('UNSELECT', []);
+        opened = null;
+      } else if (open !== null && paths.includes(open)) {
+        const { uidValidity, uidNext = 0, exists = 0 } = await openFolder(open, true);
+        figures.set(open, { uidValidity: String(uidValidity), uidNext, exists });
+      }
+      await asker.ask(
+        paths.filter((path) => !figures.has(path)),
+        figures,
+      );
+      return figures;
     },
 
     listFolders,
@@ -507,6 +553,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     },
 
     close: () => client.close(),
+    isClosed: () => closed,
   };
 
   const giveUp = clock.after(operationMs, () => {
@@ -543,6 +590,15 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       ...(error.remedy !== undefined && { remedy: error.remedy }),
     });
   }
+}
+
+/** imapflow's own way to send a command, not in its types: its version is pinned, and tests of sharing hold this. */
+interface Commands {
+  exec(
+    name: string,
+    words: Word[],
+    options: { untagged: { STATUS: (response: { attributes: Items }) => Promise<void> } },
+  ): Promise<{ next(): void }>;
 }
 
 /**

@@ -17,6 +17,7 @@ export async function reconcile(session: Session): Promise<void> {
   const expected = backfill.expected + arrivals.expected;
   tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
   const between = async () => {
+    session.giveWay('backfill');
     if (session.connection.hasNews()) await catchUp(session);
   };
   await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });

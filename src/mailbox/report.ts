@@ -20,6 +20,8 @@ export interface MailboxReport extends Mailbox {
   lastHeardAt: number | null;
   /** When the server last told of a change by itself (RFC 2177). */
   lastPushAt: number | null;
+  /** How long news waited at most until it was looked for, lately, ms; 0: the server pushes. Null before the first look. */
+  worstDelay: number | null;
   lastPublishedAt: number | null;
   /** Messages on the server since the start point. */
   expected: number;
@@ -55,6 +57,8 @@ export interface Reporter {
   pushed(): void;
   /** What was seen at a reconciliation. */
   saw(seen: Pick<MailboxReport, 'certificate' | 'quota' | 'quiet'>): void;
+  /** News is looked for at least so often (ms), and was just now. */
+  looked(worstDelay: number, at: number): void;
   /** The `failures`-th failure in a row. */
   failed(error: MailwatchdError, failures: number): void;
   holding(error: MailwatchdError): void;
@@ -65,7 +69,7 @@ export interface Reporter {
   stopped(): void;
 }
 
-/** `onChange` hears of every change but of `lastHeardAt` and `lastPushAt`, at any rate: whoever listens paces himself. */
+/** `onChange` hears of every change but of when the server was heard, pushed and is looked at, at any rate: whoever listens paces himself. */
 export function createReporter(
   mailbox: Mailbox,
   clock: Clock,
@@ -80,6 +84,7 @@ export function createReporter(
     since: clock.now(),
     lastHeardAt: null,
     lastPushAt: null,
+    worstDelay: null,
     lastPublishedAt: null,
     expected: 0,
     stored: 0,
@@ -147,6 +152,9 @@ export function createReporter(
       current = { ...current, lastPushAt: clock.now() };
     },
     saw: change,
+    looked(worstDelay, at) {
+      current = { ...current, worstDelay, lastHeardAt: at };
+    },
     failed(error, failures) {
       const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;
       trouble(failing ? 'mailbox_failing' : 'connection_lost', error);

@@ -88,6 +88,8 @@ export interface Session {
   memory: Memory;
   flight: Flight;
   tally: Tally;
+  /** Called before each range: throws `GaveWay` where it is another folder's turn. */
+  giveWay(lane: Lane): void;
   ledger: MailboxLedger;
   intake: Intake;
   limits: { messageBytes: number };

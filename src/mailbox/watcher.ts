@@ -1,11 +1,11 @@
-/** One mailbox folder's loop: connect → open → catch up → wait → catch up …; whatever ends the wait, the same catch-up follows. */
+/** One mailbox folder's loop: take a connection → open → catch up → wait → catch up …; whatever ends the wait, the same catch-up follows. */
 import pRetry from 'p-retry';
 import { type Clock, sleep } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
 import type { Mailbox } from '../model.ts';
 import type { Intake, MailboxLedger } from '../ports.ts';
-import { type AccountSettings, connectAccount } from './account.ts';
+import type { AccountSettings } from './account.ts';
 import { settleAfterActions } from './after.ts';
 import { backoff } from './backoff.ts';
 import { catchUp } from './catchup.ts';
@@ -15,6 +15,7 @@ import { createFlight } from './flight.ts';
 import { createQuietWatch } from './quiet.ts';
 import { reconcile } from './reconcile.ts';
 import { createReporter, type MailboxReport } from './report.ts';
+import { GaveWay, ownConnection, type Seat } from './seat.ts';
 import { emptyMemory, Held, holding, type Session } from './session.ts';
 
 export type { AccountSettings } from './account.ts';
@@ -36,6 +37,8 @@ export interface WatchOptions {
   takeTurn(host: string, signal: AbortSignal): Promise<void>;
   /** Ends the watching: what is in flight is finished. */
   signal: AbortSignal;
+  /** Its place among the folders that share the account's connections; absent: it has a connection of its own. */
+  seat?: Seat;
   onReport?: (report: MailboxReport) => void;
   /** In [0, 1); for the jitter. */
   random?: () => number;
@@ -64,6 +67,9 @@ const FAILURES_THOUGH_CAUGHT_UP = 5;
 /** `once` gives up after so many failures in a row. */
 const ONCE_ATTEMPTS = 4;
 
+/** What to wait for, without a connection, before the folder needs one again. */
+type Rest = () => Promise<void>;
+
 /** Starts watching a mailbox. */
 export function watchMailbox(options: WatchOptions): Watcher {
   const { account, mailbox, mode, limits, ledger, intake, clock, log, signal } = options;
@@ -72,12 +78,17 @@ export function watchMailbox(options: WatchOptions): Watcher {
   const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
   const flight = createFlight();
   const quietLongerThanEver = createQuietWatch(ledger, mailbox, clock);
+  const seat = options.seat ?? ownConnection(account, options);
   let memory = emptyMemory(null, false);
   let nudged = new AbortController();
-  let everConnected = false;
   let failures = 0;
   /** This connection fetched all that was there. */
   let caughtUp = false;
+  /** When everything was compared last, monotonic ms; null: it is to be compared at the next opening. */
+  let comparedAt: number | null = null;
+  /** The folder gave way to others in the middle of its work. */
+  let resuming = false;
+  let hasConnection = false;
   /** When this connection had completed a sync, after-actions included. */
   let syncedAt: number | null = null;
   let holds = 0;
@@ -88,8 +99,10 @@ export function watchMailbox(options: WatchOptions): Watcher {
   const nudge = () => nudged.abort();
   signal.addEventListener('abort', nudge, { once: true });
   if (signal.aborted) nudge();
+  /** Whether somebody asks for a look: then at everything. */
   const takeNudge = (): boolean => {
     const wasNudged = nudged.signal.aborted;
+    if (wasNudged) comparedAt = null;
     if (wasNudged && !signal.aborted) nudged = new AbortController();
     return wasNudged;
   };
@@ -116,7 +129,11 @@ export function watchMailbox(options: WatchOptions): Watcher {
 
   async function attempt(): Promise<void> {
     try {
-      await connected(watch);
+      for (;;) {
+        const rest = await connected(watch);
+        await rest?.();
+        if (rest === null || signal.aborted) return;
+      }
     } catch (thrown) {
       throw thrown instanceof Held ? thrown.error : toMailwatchdError(thrown, 'INTERNAL', { where });
     }
@@ -131,59 +148,87 @@ export function watchMailbox(options: WatchOptions): Watcher {
     syncedAt = null;
     failures = memory.progress ? 1 : failures + 1;
     memory.progress = false;
+    comparedAt = null;
     reporter.failed(error, failures);
     const lasting = error.retry !== 'soon' || failures >= ONCE_ATTEMPTS || holds >= ONCE_ATTEMPTS;
     if (mode === 'once' && lasting) throw error;
+    // Connecting for all folders of an account is backed off once for all of them.
+    if (seat.shared && !hasConnection) return;
     // On top of the wait that a server named: the mailboxes that it named it to do not return at once.
     await pause((error.retryAfter ?? 0) + backoff(failures, error.retry, random()));
   }
 
-  async function connected(work: (connection: Connection) => Promise<void>): Promise<void> {
-    reporter.state('connecting');
-    const connection = await connectAccount(account, options);
-    // Once: a server that ends connections every half hour is no news.
-    log[everConnected ? 'debug' : 'info']('connected', { server: `${account.host}:${account.port}` });
-    everConnected = true;
+  async function connected(work: (connection: Connection) => Promise<Rest | null>): Promise<Rest | null> {
+    if (!seat.shared) reporter.state('connecting');
+    const urgent = !resuming && (comparedAt === null || dueIn() > 0);
+    hasConnection = false;
+    const connection = await seat.take({ urgent, leave: nudge });
+    hasConnection = true;
+    resuming = false;
+    let error: unknown = null;
     try {
-      await work(connection);
+      return await work(connection);
+    } catch (thrown) {
+      error = thrown;
+      throw thrown;
     } finally {
       reporter.heard(connection.heardAt());
-      await connection.logout();
+      await seat.giveBack(connection, error);
     }
   }
 
-  async function watch(connection: Connection): Promise<void> {
+  /** Works on a connection for as long as the folder may have it. */
+  async function watch(connection: Connection): Promise<Rest | null> {
     try {
       while (!signal.aborted) {
         try {
           const session = await open(connection);
-          const fault = await sync(session, { everything: true });
+          const fault = await sync(session, { everything: dueIn() <= 0 });
           if (mode === 'once') {
             unfinished = fault;
-            return;
+            return null;
           }
           await keepUp(session);
+          if (!seat.keeps(connection)) return awaitNews;
         } catch (thrown) {
-          await hold(thrown);
+          if (thrown instanceof GaveWay) return awaitTurn;
+          const wait = await hold(thrown);
+          if (seat.shared) return () => pause(wait);
+          await pause(wait);
         }
       }
+      return null;
     } finally {
-      // Nothing is in flight when the next connection asks the ledger what is handled.
+      // Nothing is in flight when the next connection asks the ledger what is handled, or another folder gets this one.
       await flight.land().catch((error: unknown) => reporter.notStored(error));
     }
   }
 
-  /** Waits and catches up, until it is time to compare everything again, or a nudge asks for it. */
+  async function awaitNews(): Promise<void> {
+    reporter.state('polling');
+    await seat.news(dueIn(), nudged.signal, reporter.looked);
+    takeNudge();
+  }
+
+  async function awaitTurn(): Promise<void> {
+    resuming = true;
+  }
+
+  /** Milliseconds until everything is to be compared again. */
+  function dueIn(): number {
+    if (comparedAt === null) return 0;
+    const most = memory.obstructed.size > 0 ? OBSTRUCTED_MS : Number.POSITIVE_INFINITY;
+    return comparedAt + Math.min(options.reconcileEvery, most) - clock.monotonic();
+  }
+
+  /** Waits and catches up, until it is time to compare everything again, or a nudge asks for it, or others need the connection. */
   async function keepUp(session: Session): Promise<void> {
-    const begun = clock.monotonic();
-    const left = () => {
-      const most = memory.obstructed.size > 0 ? OBSTRUCTED_MS : Number.POSITIVE_INFINITY;
-      return begun + Math.min(options.reconcileEvery, most) - clock.monotonic();
-    };
-    while (left() > 0) {
-      await waitForNews(session, left());
+    while (dueIn() > 0 && seat.keeps(session.connection)) {
+      await waitForNews(session, dueIn());
       if (signal.aborted || takeNudge()) return;
       await sync(session, { everything: false });
+      const { selected } = session;
+      seat.saw({ ...selected, uidNext: Math.max(selected.uidNext, memory.arrivedThrough + 1) });
     }
   }
 
@@ -191,6 +236,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
   async function open(connection: Connection): Promise<Session> {
     reporter.state('syncing');
     const selected = await connection.select(mailbox.folder);
+    seat.saw(selected);
     const { uidValidity, uidNext } = selected;
     const observation = {
       uidValidity,
@@ -202,12 +248,15 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const { epoch, hold, suspects, warnings } = await holding(ledger.openEpoch(mailbox, observation));
     if (memory.epochId !== epoch.id) {
       memory = emptyMemory(epoch.id, suspects);
+      comparedAt = null;
       for (const warning of warnings) log.warn('mailbox_opened', { uidValidity: epoch.label, warning });
     }
     if (hold !== null) throw new Unclear();
     const { scannedThrough } = epoch;
     const { tally } = reporter;
-    const shared = { ledger, intake, limits, reconcileEvery: options.reconcileEvery, clock, log, signal };
+    const { reconcileEvery } = options;
+    const { giveWay } = seat;
+    const shared = { ledger, intake, limits, reconcileEvery, clock, log, signal, giveWay };
     const session = { where, connection, selected, epoch, scannedThrough, memory, flight, tally, ...shared };
     if (epoch.changedAt !== null && !epoch.compared) await compareAtOpening(session);
     return session;
@@ -225,6 +274,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
       const { connection, selected } = session;
       const [certificate, quota] = [await connection.certificate(), await connection.quota(selected.path)];
       reporter.saw({ certificate, quota, quiet: await quietLongerThanEver() });
+      comparedAt = clock.monotonic();
     }
     memory.suspects = { arrivals: 0, backfill: 0 };
     caughtUp = true;
@@ -238,17 +288,21 @@ export function watchMailbox(options: WatchOptions): Watcher {
     return fault;
   }
 
-  /** Trouble with storage, or an undecided epoch, is not the connection's: it waits, and all is looked at again. */
-  async function hold(thrown: unknown): Promise<void> {
+  /**
+   * Trouble with storage, or an undecided epoch, is not the connection's: returns how long to wait, ms, before all is
+   * looked at again.
+   */
+  async function hold(thrown: unknown): Promise<number> {
     const unclear = thrown instanceof Unclear;
     if (!(thrown instanceof Held || unclear) || signal.aborted) throw thrown;
     await flight.land().catch((error: unknown) => reporter.notStored(error));
     const error = unclear ? new MailwatchdError('EPOCH_UNCLEAR', { where, remedy }) : thrown.error;
     memory.cautious = !unclear;
     reporter.holding(error);
+    comparedAt = null;
     holds++;
     if (mode === 'once' && (unclear || holds >= ONCE_ATTEMPTS)) throw error;
-    await pause(unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1)));
+    return unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1));
   }
   const remedy = `decide with \`mailwatchd adopt ${where} --publish\` or \`--skip\``;
 
@@ -256,6 +310,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
   async function waitForNews({ connection }: Session, atMost: number): Promise<void> {
     const idle = connection.canIdle();
     reporter.state(idle ? 'idle' : 'polling');
+    reporter.looked(idle ? 0 : account.pollEvery, connection.heardAt());
     const most = Math.min(atMost, idle ? account.idleRenewEvery : account.pollEvery);
     const pushes = idle && !connection.hasNews();
     await connection.wait(most, nudged.signal);
@@ -263,9 +318,17 @@ export function watchMailbox(options: WatchOptions): Watcher {
     if (!idle && !signal.aborted) await connection.noop();
   }
 
-  const done = run().finally(() => {
+  const done = run().finally(async () => {
     signal.removeEventListener('abort', nudge);
+    await seat.leave();
     reporter.stopped();
   });
-  return { done, nudge, report: reporter.report };
+  return {
+    done,
+    nudge() {
+      nudge();
+      seat.hurry();
+    },
+    report: reporter.report,
+  };
 }

@@ -24,6 +24,8 @@ export interface MailboxStatus {
   lastHeardAt: string | null;
   /** When the server last told of a change by itself: that pushes work. */
   lastPushAt?: string | null;
+  /** How long news waited at most until it was looked for, lately, ms; 0: the server pushes. Null before the first look. */
+  worstDelay?: number | null;
   lastPublishedAt: string | null;
   /** Messages on the server since the start point, those of them in the ledger, and the difference; null before the first comparison. */
   expected: number | null;

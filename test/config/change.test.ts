@@ -55,6 +55,15 @@ describe('each setting of an account changes its mailboxes alone', () => {
   });
 });
 
+test('folders that share connections now, or no longer, begin anew', async () => {
+  const limits = { connectionsPerAccount: 2 };
+  const three = [account({ name: 'a', user: 'a', folders: ['INBOX', 'X', 'Y'] }), two[1]];
+  const change = describeChange(await config(two, { limits }), await config(three, { limits }));
+  expect(mailboxes(change)).toEqual({ added: ['a/Y'], removed: [], changed: ['a/INBOX', 'a/X'] });
+  const back = describeChange(await config(three, { limits }), await config(two, { limits }));
+  expect(mailboxes(back)).toEqual({ added: [], removed: ['a/Y'], changed: ['a/INBOX', 'a/X'] });
+});
+
 test('another plain password is a change, though neither can be seen', async () => {
   const plain = (password: string) => config([account({ password })]);
   expect(mailboxes(describeChange(await plain('one'), await plain('two'))).changed).toEqual([

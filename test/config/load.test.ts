@@ -290,13 +290,6 @@ limits: { parseSeconds: 0 }
     expect(found[0]).toMatch(expected);
   });
 
-  test('more folders than connections', async () => {
-    const content = { ...one({ folders: ['A', 'B', 'C'] }), limits: { connectionsPerAccount: 2 } };
-    expect(await faults(content)).toEqual([
-      expect.stringContaining('limits.connectionsPerAccount (2) are not supported yet'),
-    ]);
-  });
-
   test('two accounts of one name', async () => {
     expect(await faults({ accounts: [account(), account({ user: 'other' })] })).toEqual([
       'accounts[1].name: the same name a second time',

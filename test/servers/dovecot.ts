@@ -36,6 +36,8 @@ export interface DovecotOptions {
   loginDisabled?: boolean;
   /** Takes access tokens as well, by these mechanisms; asks this server of them (RFC 7662). */
   oauth2?: { introspectionEndpoint: string; mechanisms: ('xoauth2' | 'oauthbearer')[] };
+  /** So many connections of one user; without: as many as he likes. */
+  connectionsPerUser?: number;
   /** So many sessions at once, where Dovecot's own limits are too low. */
   sessions?: number;
   /** What each user may store, and is told of (RFC 9208). */
@@ -338,8 +340,7 @@ first_valid_gid = 1
 ${root ? '' : unprivileged()}
 ${sessions === undefined ? '' : manySessions(sessions)}
 ${capabilities === undefined ? '' : `imap_capability = IMAP4rev1 ${capabilities.join(' ')}`}
-# Connection limits are another test's subject.
-mail_max_userip_connections = 1000
+mail_max_userip_connections = ${options.connectionsPerUser ?? 1000}
 mailbox_idle_check_interval = 30 secs
 mail_fsync = never
 auth_mechanisms = plain login ${oauth2?.mechanisms.join(' ') ?? ''}

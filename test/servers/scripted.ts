@@ -454,14 +454,25 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         case 'LIST':
         case 'XLIST':
         case 'LSUB': {
-          const pattern = words[1] ?? '*';
-          for (const folder of server.folders.values())
-            if (pattern === '*' || pattern === folder.name)
-              session.send(
-                `* ${name} (${folder.attributes.join(' ')}) "${server.delimiter}" "${folder.name}"`,
-              );
+          // Several patterns and RETURN (STATUS …) are of RFC 5258 and RFC 5819.
+          const [, several, returned] = /^"" \((.*?)\) RETURN \((.*)\)$/.exec(rest) ?? [];
+          const patterns = several === undefined ? [words[1] ?? '*'] : tokens(several);
+          for (const folder of server.folders.values()) {
+            if (!patterns.includes('*') && !patterns.includes(folder.name)) continue;
+            session.send(`* ${name} (${folder.attributes.join(' ')}) "${server.delimiter}" "${folder.name}"`);
+            if (returned !== undefined) session.send(status(folder));
+          }
           return ok();
         }
+        case 'STATUS': {
+          const folder = server.folders.get(words[0] ?? '');
+          if (folder === undefined) return session.send(`${tag} NO [NONEXISTENT] no such folder`);
+          session.send(status(folder));
+          return ok();
+        }
+        case 'UNSELECT':
+          session.folder = null;
+          return ok();
         case 'SELECT':
         case 'EXAMINE':
           return select(tag, words[0] ?? '');
@@ -553,6 +564,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
 
   return server;
 }
+
+const status = ({ name, messages, uidNext, uidValidity }: ScriptedFolder) =>
+  `* STATUS "${name}" (MESSAGES ${messages.length}${uidNext === null ? '' : ` UIDNEXT ${uidNext}`} UIDVALIDITY ${uidValidity})`;
 
 const FLAGS = ['\\Answered', '\\Flagged', '\\Deleted', '\\Seen', '\\Draft'];
 

@@ -44,6 +44,7 @@ const mailbox = (more: Partial<MailboxStatus> = {}): MailboxStatus => ({
   reason: null,
   since: '2026-11-20T10:00:00.000Z',
   lastHeardAt: null,
+  worstDelay: null,
   lastPublishedAt: null,
   expected: 0,
   stored: 0,

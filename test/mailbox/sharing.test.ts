@@ -1,0 +1,318 @@
+/** More folders than connections, on a scripted server: none starves, none disturbs the others, and few connections do. */
+import { expect, test } from 'vitest';
+import { shareConnections } from '../../src/mailbox/sharing.ts';
+import { type MailboxReport, type Watcher, watchMailbox } from '../../src/mailbox/watcher.ts';
+import { createManualClock } from '../clock.ts';
+import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
+import { createIntake, createLedger, type FakeIntake } from './fakes.ts';
+import { collectLog, mail, PASSWORD, POLL_MS, RECONCILE_MS } from './harness.ts';
+
+/** RFC 3501 §5.1.3. */
+const onTheWire = (name: string) => name.replaceAll('ä', '&AOQ-');
+const CAPABILITIES = ['IDLE', 'UIDPLUS', 'MOVE', 'UNSELECT'];
+const HOUR = 3_600_000;
+
+async function share(
+  names: string[],
+  connections: number,
+  { mode = 'run' as 'run' | 'once', ...options }: ScriptedOptions & { mode?: 'run' | 'once' } = {},
+) {
+  const server = await startScriptedServer({ capabilities: CAPABILITIES, ...options });
+  for (const name of names) if (name !== 'INBOX') server.createFolder(onTheWire(name));
+  const clock = createManualClock();
+  const logged: string[] = [];
+  const log = collectLog(logged);
+  const controller = new AbortController();
+  const account = {
+    name: 'support',
+    host: '127.0.0.1',
+    port: server.port,
+    security: 'none' as const,
+    provider: null,
+    ca: null,
+    user: 'ann@example.org',
+    credential: async () => ({ password: PASSWORD }),
+    start: { kind: 'all' as const },
+    after: { seen: false, move: null, delete: false },
+    pollEvery: POLL_MS,
+    idleRenewEvery: 300_000,
+  };
+  const limits = { messageBytes: 1 << 26, operationSeconds: 60 };
+  const more = { limits, clock, log, takeTurn: async () => undefined, random: () => 0.5 };
+  const sharing = shareConnections({ account, connections, ...more });
+  const intakes = new Map<string, FakeIntake>();
+  const watchers = new Map<string, Watcher>();
+  for (const folder of names) {
+    const ledger = createLedger();
+    const intake = createIntake(ledger);
+    intakes.set(folder, intake);
+    const watcher = watchMailbox({
+      account,
+      mailbox: { account: 'support', folder },
+      mode,
+      reconcileEvery: RECONCILE_MS,
+      ledger,
+      intake,
+      signal: controller.signal,
+      seat: sharing.seat(controller.signal),
+      ...more,
+    });
+    watcher.done.catch(() => undefined);
+    watchers.set(folder, watcher);
+  }
+  const report = (folder: string) => watchers.get(folder)!.report();
+  const until = async (condition: () => boolean) => {
+    while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const waits = ({ state }: MailboxReport) => state === 'idle' || state === 'polling';
+  return {
+    server,
+    clock,
+    logged,
+    report,
+    until,
+    watchers,
+    published: (folder: string) => intakes.get(folder)!.published.map(({ uid }) => uid),
+    intake: (folder: string) => intakes.get(folder)!,
+    states: () => names.map((name) => report(name).state),
+    /** Until every folder waits for news. */
+    quiet: () => until(() => names.every((name) => waits(report(name)))),
+    /** Until every folder was looked at now, or is in IDLE. */
+    looked: () =>
+      until(() =>
+        names
+          .map(report)
+          .every(
+            ({ state, lastHeardAt }) =>
+              state === 'idle' || (state === 'polling' && lastHeardAt === clock.now()),
+          ),
+      ),
+    async stop() {
+      controller.abort();
+      await Promise.all([...watchers.values()].map(({ done }) => done));
+    },
+    async [Symbol.asyncDispose]() {
+      controller.abort();
+      server.script = undefined;
+      for (const session of server.sessions) session.destroy();
+      await Promise.all([...watchers.values()].map(({ done }) => done.catch(() => undefined)));
+      await server.close();
+      for (const intake of intakes.values()) intake[Symbol.dispose]();
+    },
+  };
+}
+
+const NAMES = ['INBOX', 'Orders', 'Bills', 'Geschäft', 'Old'];
+const count = (commands: string[], pattern: RegExp) => commands.filter((line) => pattern.test(line)).length;
+
+test('two connections serve five folders: the first waits in IDLE, the rest are asked about in turn', async () => {
+  await using rig = await share(NAMES, 2);
+  const { server, clock } = rig;
+  await rig.quiet();
+  expect(rig.states()).toEqual(['idle', 'polling', 'polling', 'polling', 'polling']);
+  expect(server.connections()).toBe(2);
+  expect(rig.report('INBOX').worstDelay).toBe(0);
+
+  server.commands.length = 0;
+  clock.advance(POLL_MS / 2);
+  await rig.looked();
+  expect(count(server.commands, /^STATUS/)).toBe(4);
+  expect(count(server.commands, /^SELECT/)).toBe(0);
+
+  server.deliver('Bills', mail('one'));
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.published('Bills').length === 1);
+  await rig.quiet();
+  expect(count(server.commands, /^SELECT/)).toBe(1);
+  expect(server.connections()).toBe(2);
+  for (const name of NAMES.slice(1)) expect(rig.report(name).worstDelay).toBeLessThanOrEqual(POLL_MS);
+
+  server.deliver('INBOX', mail('two'));
+  await rig.until(() => rig.published('INBOX').length === 1);
+  await rig.stop();
+  expect(count(server.commands, /^LOGOUT/)).toBe(2);
+});
+
+test('a server with LIST-STATUS is asked about all of them by one command', async () => {
+  await using rig = await share(NAMES, 2, { capabilities: [...CAPABILITIES, 'LIST-STATUS'] });
+  const { server, clock } = rig;
+  await rig.quiet();
+  server.commands.length = 0;
+  server.deliver('Old', mail('one'));
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.published('Old').length === 1);
+  await rig.looked();
+  expect(count(server.commands, /^STATUS/)).toBe(0);
+  expect(count(server.commands, /^LIST .* RETURN \(STATUS/)).toBe(1);
+  await rig.stop();
+});
+
+test('one connection is enough, also without IDLE, UNSELECT and UIDNEXT', async () => {
+  await using rig = await share(NAMES, 1, { capabilities: [] });
+  const { server, clock } = rig;
+  for (const folder of server.folders.values()) folder.uidNext = null;
+  await rig.quiet();
+  for (const name of NAMES) {
+    server.deliver(onTheWire(name), mail(name));
+    clock.advance(POLL_MS);
+    await rig.until(() => rig.published(name).length === 1);
+    await rig.quiet();
+  }
+  expect(server.connections()).toBe(1);
+  await rig.stop();
+});
+
+test('a folder that became much busier takes the place in IDLE', async () => {
+  await using rig = await share(NAMES, 2);
+  const { server, clock } = rig;
+  await rig.quiet();
+  server.deliver('Old', mail('one'));
+  server.deliver('Old', mail('two'));
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.published('Old').length === 2);
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.report('Old').state === 'idle' && rig.report('INBOX').state === 'polling');
+  expect(server.connections()).toBe(2);
+  await rig.stop();
+});
+
+test('a server that bears fewer connections gets no more, is warned of once, and is asked again after an hour', async () => {
+  await using rig = await share(NAMES, 4, {
+    script: ({ name, tag, session }) => {
+      if (name !== 'LOGIN' || server().sessions.size <= 2) return undefined;
+      session.end(`${tag} NO [LIMIT] Too many simultaneous connections`);
+      return true;
+    },
+  });
+  function server() {
+    return rig.server;
+  }
+  await rig.quiet();
+  rig.clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.states().filter((state) => state === 'idle').length === 1);
+  const refusals = () => rig.logged.filter((line) => line.startsWith('warn connections_limited'));
+  expect(refusals()).toHaveLength(1);
+  expect(NAMES.every((name) => rig.report(name).healthy)).toBe(true);
+  const before = rig.server.connections();
+  for (let turn = 0; turn < 4; turn++) {
+    rig.clock.advance(POLL_MS / 2);
+    await rig.looked();
+  }
+  expect(rig.server.connections()).toBe(before);
+
+  rig.server.script = undefined;
+  for (let turn = 0; turn <= HOUR / POLL_MS; turn++) {
+    rig.clock.advance(POLL_MS / 2);
+    await rig.looked();
+    rig.clock.advance(POLL_MS / 2);
+    await rig.looked();
+  }
+  await rig.until(() => rig.states().filter((state) => state === 'idle').length === 3);
+  expect(refusals()).toHaveLength(1);
+  await rig.stop();
+});
+
+test('a folder that is missing disturbs no other one, and takes no connection while it waits', async () => {
+  await using rig = await share(NAMES, 2, {
+    script: ({ name, rest, tag, session }) => {
+      if (name !== 'SELECT' || !rest.includes('Bills')) return undefined;
+      session.send(`${tag} NO [NOPERM] not for you`);
+      return true;
+    },
+  });
+  const { server, clock } = rig;
+  await rig.until(() => NAMES.every((name) => name === 'Bills' || rig.report(name).state !== 'connecting'));
+  await rig.until(() => rig.logged.some((line) => line.includes('not for you')));
+  server.deliver('Old', mail('one'));
+  clock.advance(POLL_MS);
+  await rig.until(() => rig.published('Old').length === 1);
+  expect(server.connections()).toBe(2);
+  server.script = undefined;
+  server.deliver('Bills', mail('two'));
+  rig.watchers.get('Bills')!.nudge();
+  await rig.until(() => rig.published('Bills').length === 1);
+  await rig.stop();
+});
+
+test('after a cut few connections are tried, however many folders there are, and all folders come back', async () => {
+  const names = ['INBOX', ...Array.from({ length: 60 }, (_, index) => `folder ${index}`)];
+  await using rig = await share(names, 3);
+  const { server, clock } = rig;
+  await rig.quiet();
+  const before = server.connections();
+  server.accept = (socket) => {
+    socket.destroy();
+    return true;
+  };
+  for (const session of server.sessions) session.destroy();
+  for (let turn = 0; turn < 40; turn++) {
+    clock.advance(POLL_MS / 2);
+    for (let wait = 0; wait < 50; wait++) await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(rig.report('folder 7')).toMatchObject({ state: 'failing', healthy: false });
+  // 20 minutes, at most 5 minutes apart at the end.
+  expect(server.connectedAt.length - before).toBeLessThan(25);
+
+  server.accept = undefined;
+  server.deliver('folder 7', mail('one'));
+  rig.watchers.get('INBOX')!.nudge();
+  await rig.until(() => names.every((name) => rig.report(name).healthy));
+  expect(rig.published('folder 7')).toEqual([1]);
+  expect(server.sessions.size).toBeLessThanOrEqual(3);
+  await rig.stop();
+});
+
+test('back-fill gives way to new mail elsewhere, and goes on where it was', async () => {
+  await using rig = await share(['INBOX', 'Old'], 1);
+  const { server, clock } = rig;
+  const large = 'x'.repeat(100_000);
+  for (let index = 0; index < 400; index++) server.deliver('Old', `${mail(`old ${index}`)}${large}`);
+  let order = 0;
+  const at = { inbox: 0, last: 0 };
+  rig.intake('INBOX').gate = async () => {
+    at.inbox = ++order;
+  };
+  rig.intake('Old').gate = async ({ uid }) => {
+    clock.advance(100);
+    if (uid === 30) server.deliver('INBOX', mail('new'));
+    if (uid === 30) clock.advance(POLL_MS / 2);
+    at.last = ++order;
+  };
+  await rig.until(() => rig.published('Old').length === 400 && rig.published('INBOX').length === 1);
+  expect(at.inbox).toBeLessThan(300);
+  expect(at.last).toBe(401);
+  expect(new Set(rig.published('Old')).size).toBe(400);
+  await rig.until(() => rig.report('Old').missing === 0);
+  expect(server.connections()).toBe(1);
+  await rig.stop();
+});
+
+test('once: each folder is caught up in turn', async () => {
+  const names = ['INBOX', ...Array.from({ length: 20 }, (_, index) => `folder ${index}`)];
+  await using rig = await share(names, 2, { mode: 'once' });
+  for (const name of names) rig.server.deliver(name, mail(name));
+  await Promise.all([...rig.watchers.values()].map(({ done }) => done));
+  for (const name of names) expect(rig.published(name)).toEqual([1]);
+  expect(rig.server.connections()).toBeLessThanOrEqual(2);
+  await rig.until(() => rig.server.sessions.size === 0);
+});
+
+test('a connection that ends in the middle of a look is replaced, and nobody is told', async () => {
+  await using rig = await share(NAMES, 2);
+  const { server, clock } = rig;
+  await rig.quiet();
+  server.script = ({ name, session }) => {
+    if (name !== 'STATUS') return undefined;
+    session.destroy();
+    server.script = undefined;
+    return true;
+  };
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.logged.some((line) => line.startsWith('debug look_failed')));
+  clock.advance(1_000);
+  await rig.until(() => server.connections() === 3);
+  await rig.quiet();
+  expect(NAMES.every((name) => rig.report(name).healthy)).toBe(true);
+  expect(rig.logged.filter((line) => line.startsWith('warn'))).toEqual([]);
+  await rig.stop();
+});
