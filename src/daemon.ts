@@ -6,12 +6,14 @@ import {
   authservIdsOf,
   type Config,
   connectionsOf,
+  mailboxFolders,
   sharesConnections,
 } from './config/types.ts';
 import { type CredentialProspects, openCredentials } from './credentials.ts';
 import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
+import { watchCanary } from './mailbox/canary.ts';
 import { type Sharing, shareConnections } from './mailbox/sharing.ts';
 import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watcher.ts';
 import type { Mailbox } from './model.ts';
@@ -182,24 +184,32 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   async function start(account: AccountConfig, folder: string): Promise<void> {
     const mailbox = { account: account.name, folder };
     const controller = new AbortController();
-    const watcher = watchMailbox({
+    const common = {
       account: { ...account, credential: credentials.of(account) },
       mailbox,
-      mode,
       limits: config.limits,
-      reconcileEvery: config.reconcileEvery,
-      ledger: engine.spool,
-      intake: engine.intake,
       clock,
       log: log.child({ mailbox: nameOf(mailbox) }),
       takeTurn,
       signal: controller.signal,
-      ...(sharesConnections(account, config.limits) && { seat: sharingOf(account).seat(controller.signal) }),
-      onReport: (report) => {
+      onReport: (report: MailboxReport) => {
         status.changed();
         options.onReport?.(report);
       },
-    });
+    };
+    const watcher =
+      folder === account.canary?.folder
+        ? watchCanary({ ...common, every: account.canary.every })
+        : watchMailbox({
+            ...common,
+            mode,
+            reconcileEvery: config.reconcileEvery,
+            ledger: engine.spool,
+            intake: engine.intake,
+            ...(sharesConnections(account, config.limits) && {
+              seat: sharingOf(account).seat(controller.signal),
+            }),
+          });
     watched.set(nameOf(mailbox), { account, folder, watcher, controller });
     // At once: it may fail before the next one is started, and a rejection that nobody hears ends the process.
     if (mode === 'once')
@@ -216,7 +226,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     quarantined.delete(name);
     announce(name, []);
     // The last folder took its connections with it.
-    if (![...watched.values()].some(({ account }) => account.name === mailbox.account))
+    const others = [...watched.values()].filter(({ account }) => account.name === mailbox.account);
+    if (others.every(({ account, folder }) => folder === account.canary?.folder))
       sharing.delete(mailbox.account);
   }
 
@@ -300,7 +311,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let stopped: Promise<void> | null = null;
 
   for (const account of config.accounts) {
-    for (const folder of account.folders) await start(account, folder);
+    const folders = mode === 'once' ? account.folders : mailboxFolders(account);
+    for (const folder of folders) await start(account, folder);
   }
   // Whoever looks once we are ready finds every mailbox.
   await status.written();

@@ -100,6 +100,7 @@ const table = {
   },
   MOVE_UNSUPPORTED: { meaning: 'after.move needs a mail server with MOVE', retry: 'later' },
   DELETE_UNSUPPORTED: { meaning: 'after.delete needs a mail server with UIDPLUS', retry: 'later' },
+  CANARY_MISSING: { meaning: 'the message that proves that mail is noticed was not', retry: 'soon' },
   AFTER_FAILED: { meaning: 'an after-action on the mail server failed', retry: 'soon' },
 
   // Parsing

@@ -7,7 +7,7 @@ import { oldestChange, openCredentials, tokenFileOf } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
-import { type Probe, probeMailbox } from '../mailbox/probe.ts';
+import { type Probe, probeCanary, probeMailbox } from '../mailbox/probe.ts';
 import { loginNeeded } from '../oauth/access.ts';
 import { readTokens } from '../oauth/token-file.ts';
 import { paceConnections } from '../pace.ts';
@@ -137,6 +137,15 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
             const probe = await probeMailbox(settings, folder, options);
             if (probe.afterFault !== null) throw probe.afterFault;
             return describeProbe(probe, account);
+          }),
+        );
+      }
+      const { canary } = account;
+      if (canary !== null) {
+        rows.push(
+          await verdict(`${account.name}: canary`, async () => {
+            const { exists } = await probeCanary(settings, canary.folder, options);
+            return `${canary.folder} ${exists ? 'is there' : 'will be made'}, every ${formatDuration(canary.every)}`;
           }),
         );
       }

@@ -1,6 +1,6 @@
 /** `mailwatchd describe`: directories, variables and mailboxes of a configuration, for what starts and watches the daemon. */
 import { loadConfig } from '../config/load.ts';
-import { type AccountConfig, secretsOf } from '../config/types.ts';
+import { type AccountConfig, mailboxFolders, secretsOf } from '../config/types.ts';
 import { EXIT } from '../errors.ts';
 import { serviceNames } from '../supervision/services.ts';
 import { mailboxLabel } from '../supervision/status.ts';
@@ -14,8 +14,8 @@ import type { Invocation } from './invocation.ts';
  */
 export async function describe({ configFile, environment, stdout }: Invocation): Promise<number> {
   const { config } = await loadConfig(configFile, environment);
-  const mailboxes = config.accounts.flatMap(({ name: account, folders }) =>
-    folders.map((folder) => ({ account, folder })),
+  const mailboxes = config.accounts.flatMap((account) =>
+    mailboxFolders(account).map((folder) => ({ account: account.name, folder })),
   );
   const names = serviceNames(mailboxes);
   const lines = [

@@ -10,7 +10,7 @@ import { checkOAuth2 } from './oauth2.ts';
 import { accountSchema } from './schema.ts';
 import { secretSource } from './secret-form.ts';
 import { asMapping, type Fault, keyText, validateSection, valueAt } from './section.ts';
-import type { AccountConfig, Auth } from './types.ts';
+import type { AccountConfig, Auth, CanaryConfig } from './types.ts';
 import type { KeyPath } from './yaml.ts';
 
 /** An account whose own values are checked; null stands for one that is not right. */
@@ -72,6 +72,12 @@ export function checkAccount(
   if (move !== null && right('after.delete') === true) fault('after.delete', 'not together with after.move');
   if (move !== null && folders.includes(move)) {
     fault('after.move', 'must not be a watched folder of the account: each message would come again');
+  }
+  const canaryFolder = right<string>('canary.folder');
+  if (canaryFolder !== null && right('canary.every') !== null) {
+    const others = move === null ? folders : [...folders, move];
+    if (others.includes(canonicalFolder(canaryFolder)))
+      fault('canary.folder', 'must be a folder of its own, neither a watched one nor that of after.move');
   }
   return { path, name: right('name'), host, user: right('user'), folders, move, auth, provider, values };
 }
@@ -146,10 +152,15 @@ export function toAccount({ values, folders, move, auth, provider }: CheckedAcco
     start: toStart(values.start as string),
     after: { seen: after.seen, move, delete: after.delete },
     authservIds: [(values.authservId as string | string[] | null) ?? []].flat().map((id) => id.toLowerCase()),
+    canary: toCanary(values.canary as { every: string | null; folder: string }),
     pollEvery: parseDuration(values.pollEvery as string) as number,
     idleRenewEvery: parseDuration(values.idleRenewEvery as string) as number,
     maxConnections: (provider && PROVIDERS[provider].connections) ?? null,
   };
+}
+
+function toCanary({ every, folder }: { every: string | null; folder: string }): CanaryConfig | null {
+  return every === null ? null : { every: parseDuration(every) as number, folder: canonicalFolder(folder) };
 }
 
 function toStart(text: string): Start {

@@ -2,7 +2,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Mailbox } from '../model.ts';
 import { globalSchema } from './schema.ts';
-import { type AccountConfig, type Config, sharesConnections } from './types.ts';
+import {
+  type AccountConfig,
+  type Config,
+  connectionsOf,
+  type Limits,
+  mailboxFolders,
+  sharesConnections,
+} from './types.ts';
 
 export interface ConfigChange {
   added: Mailbox[];
@@ -28,12 +35,13 @@ export function describeChange(old: Config, next: Config): ConfigChange {
     added: only(after, before),
     removed: only(before, after),
     changed: [...after]
-      .filter(([key, { account }]) => {
+      .filter(([key, { account, mailbox }]) => {
         const known = before.get(key);
         if (known === undefined) return false;
-        const sharesNow = sharesConnections(account, old.limits);
+        const { folder } = mailbox;
         return (
-          !sameSettings(known.account, account) || sharesNow !== sharesConnections(known.account, old.limits)
+          !isDeepStrictEqual(settingsOf(folder, known.account), settingsOf(folder, account)) ||
+          sharedBy(known.account, old.limits) !== sharedBy(account, old.limits)
         );
       })
       .map(([, { mailbox }]) => mailbox),
@@ -47,7 +55,7 @@ export function describeChange(old: Config, next: Config): ConfigChange {
 function mailboxes(config: Config): Map<string, { mailbox: Mailbox; account: AccountConfig }> {
   return new Map(
     config.accounts.flatMap((account) =>
-      account.folders.map((folder) => [
+      mailboxFolders(account).map((folder) => [
         // No account name holds a slash.
         `${account.name}/${folder}`,
         { mailbox: { account: account.name, folder }, account },
@@ -56,7 +64,13 @@ function mailboxes(config: Config): Map<string, { mailbox: Mailbox; account: Acc
   );
 }
 
-/** The list of folders aside: another folder beside it does not concern a mailbox. */
-function sameSettings(a: AccountConfig, b: AccountConfig): boolean {
-  return isDeepStrictEqual({ ...a, folders: [] }, { ...b, folders: [] });
+/** What concerns a folder: not the other ones, nor a canary in another one. */
+function settingsOf(folder: string, account: AccountConfig): AccountConfig {
+  const canary = folder === account.canary?.folder ? account.canary : null;
+  return { ...account, folders: [], canary };
+}
+
+/** How many connections the folders of an account share; null where each has its own. */
+function sharedBy(account: AccountConfig, limits: Limits): number | null {
+  return sharesConnections(account, limits) ? connectionsOf(account, limits) : null;
 }

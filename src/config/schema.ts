@@ -219,6 +219,22 @@ export const accountSchema = {
     ),
     null,
   ),
+  canary: {
+    every: leaf(
+      'A message of our own proves this often that mail is noticed; null: none',
+      format('a duration from 1m to 1d, such as 15m, or null', (value) => {
+        if (value === null) return true;
+        const amount = typeof value === 'string' ? parseDuration(value) : null;
+        return amount !== null && amount >= 60_000 && amount <= 86_400_000;
+      }),
+      null,
+    ),
+    folder: leaf(
+      'Where it is left, and made if it is missing',
+      text('a folder name', 1000),
+      'mailwatchd-canary',
+    ),
+  },
   pollEvery: leaf(
     'For servers without IDLE, and folders that share connections',
     duration('1s', '1d'),

@@ -13,6 +13,14 @@ export interface AfterActions {
   delete: boolean;
 }
 
+/** A message of our own that proves again and again that mail is noticed. */
+export interface CanaryConfig {
+  /** Milliseconds. */
+  every: number;
+  /** Where it is left: none of the account's watched ones. */
+  folder: string;
+}
+
 /** How an account gets access tokens. */
 export interface OAuth2Config {
   /** URLs: https, or http on a loopback host. Null where the provider has none. */
@@ -58,6 +66,8 @@ export interface AccountConfig {
   after: AfterActions;
   /** Authserv-ids of the receiving server, in lower case; none: no Authentication-Results are trusted. */
   authservIds: readonly string[];
+  /** Null: none. */
+  canary: CanaryConfig | null;
   /** Milliseconds, for servers without IDLE. */
   pollEvery: number;
   /** Milliseconds, below 29 minutes (RFC 2177 §3). */
@@ -113,14 +123,23 @@ export interface Config {
   parsers: number;
 }
 
-/** How many connections the account has at most, at once. */
+/** The canary's own, in IDLE, and the one that leaves it. */
+const CANARY_CONNECTIONS = 2;
+
+/** How many connections the account's folders have at most, at once. */
 export function connectionsOf(account: AccountConfig, { connectionsPerAccount }: Limits): number {
-  return Math.min(connectionsPerAccount, account.maxConnections ?? connectionsPerAccount);
+  const most = Math.min(connectionsPerAccount, account.maxConnections ?? connectionsPerAccount);
+  return account.canary === null ? most : Math.max(1, most - CANARY_CONNECTIONS);
 }
 
 /** Whether the account has fewer connections than folders. */
 export function sharesConnections(account: AccountConfig, limits: Limits): boolean {
   return account.folders.length > connectionsOf(account, limits);
+}
+
+/** The folders of an account that show as mailboxes: those whose mail is published, and the canary's. */
+export function mailboxFolders({ folders, canary }: AccountConfig): string[] {
+  return canary === null ? folders : [...folders, canary.folder];
 }
 
 /** Every secret that an account's configuration names. */

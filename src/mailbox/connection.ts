@@ -92,6 +92,9 @@ export interface Connection {
   ): Promise<void>;
   /** Bytes `start..start+length-1` of a message, empty past its end; null where the server answers without them. */
   fetchPart(uid: number, start: number, length: number): Promise<Buffer | null>;
+  createFolder(name: string): Promise<void>;
+  /** Adds a message to a folder, seen already. A refusal is SERVER_REFUSED. */
+  append(folder: string, message: string): Promise<void>;
   addSeen(uids: readonly number[]): Promise<void>;
   /** UID MOVE (RFC 6851). Throws MOVE_UNSUPPORTED. */
   move(uids: readonly number[], path: string): Promise<void>;

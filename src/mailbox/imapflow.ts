@@ -466,6 +466,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       return operation('FETCH', ask, { bodies: start === 0 ? maxLiteralBytes : length });
     },
 
+    createFolder: (name) => confirmed('CREATE', () => client.mailboxCreate(name)),
+
+    append: (folder, message) => confirmed('APPEND', () => client.append(folder, message, ['\\Seen'])),
+
     addSeen: (uids) =>
       confirmed('STORE', () =>
         client.messageFlagsAdd(sequenceSet(uids), ['\\Seen'], { uid: true, silent: true }),

@@ -1,9 +1,9 @@
 /** For `check`: whether a mailbox can be watched as configured, without touching it. */
-import type { MailwatchdError } from '../errors.ts';
-import { toMailwatchdError } from '../errors.ts';
+import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Quota, Validity } from '../model.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { assertSupported, moveTarget } from './after.ts';
+import { assertRemovable } from './canary.ts';
 import type { Selected } from './connection.ts';
 
 /** What a server showed of a folder. */
@@ -48,5 +48,24 @@ export async function probeMailbox(
     } catch (error) {
       return toMailwatchdError(error, 'INTERNAL');
     }
+  }
+}
+
+/** Whether a canary could be left and removed; the folder may be missing. Throws what the canary would fail with. */
+export async function probeCanary(
+  account: AccountSettings,
+  folder: string,
+  options: ConnectAccountOptions,
+): Promise<{ exists: boolean }> {
+  const connection = await connectAccount(account, options);
+  try {
+    assertRemovable({ connection, where: `${account.name}/${folder}` });
+    await connection.select(folder, { readOnly: true });
+    return { exists: true };
+  } catch (error) {
+    if (error instanceof MailwatchdError && error.code === 'FOLDER_MISSING') return { exists: false };
+    throw error;
+  } finally {
+    await connection.logout();
   }
 }

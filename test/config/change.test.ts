@@ -34,6 +34,24 @@ test('folders and accounts come and go without disturbing their neighbours', asy
   });
 });
 
+test('a canary comes, changes and goes without disturbing the folders beside it', async () => {
+  const withCanary = (every: string) =>
+    config([account({ name: 'a', user: 'a', folders: ['INBOX', 'X'], canary: { every } }), two[1]]);
+  const canary = ['a/mailwatchd-canary'];
+  const [none, some, other] = [await config(two), await withCanary('15m'), await withCanary('5m')];
+  expect(mailboxes(describeChange(none, some))).toEqual({ ...NONE, added: canary });
+  expect(mailboxes(describeChange(some, other))).toEqual({ ...NONE, changed: canary });
+  expect(mailboxes(describeChange(other, none))).toEqual({ ...NONE, removed: canary });
+});
+
+test('a canary takes two connections from folders that share them, which then are fewer for each', async () => {
+  const folders = ['INBOX', 'A', 'B', 'C', 'D', 'E', 'F'];
+  const some = (more: object) => config([account({ name: 'a', user: 'a', folders, ...more })]);
+  const [none, with15m] = [await some({}), await some({ canary: { every: '15m' } })];
+  const { added, changed } = mailboxes(describeChange(none, with15m));
+  expect({ added, changed: changed.length }).toEqual({ added: ['a/mailwatchd-canary'], changed: 7 });
+});
+
 describe('each setting of an account changes its mailboxes alone', () => {
   test.each([
     { host: 'other.example.org' },

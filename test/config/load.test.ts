@@ -27,6 +27,7 @@ describe('defaults', () => {
           start: { kind: 'new' },
           after: { seen: false, move: null, delete: false },
           authservIds: [],
+          canary: null,
           pollEvery: 60_000,
           idleRenewEvery: 300_000,
           maxConnections: null,
@@ -203,6 +204,21 @@ limits: { parseSeconds: 0 }
       'move into a watched folder',
       one({ folders: ['INBOX', 'A'], after: { move: 'Inbox' } }),
       /^accounts\[0\]\.after\.move: must not be a watched/,
+    ],
+    [
+      'a canary where mail is watched',
+      one({ folders: ['INBOX', 'A'], canary: { every: '15m', folder: 'inbox' } }),
+      'accounts[0].canary.folder: must be a folder of its own, neither a watched one nor that of after.move',
+    ],
+    [
+      'a canary where mail is moved to',
+      one({ after: { move: 'Done' }, canary: { every: '15m', folder: 'Done' } }),
+      /^accounts\[0\]\.canary\.folder: must be a folder of its own/,
+    ],
+    [
+      'a canary each second',
+      one({ canary: { every: '1s' } }),
+      /^accounts\[0\]\.canary\.every: expected a duration from 1m to 1d, such as 15m, or null, found a string$/,
     ],
     [
       'a duration without a unit',
@@ -554,7 +570,7 @@ describe('whatever is in the file', () => {
 
   test('a file torn anywhere never shows the password that stands in it', async () => {
     // Not a word, which as a key would be shown.
-    const canary = 'hunter2$canary';
+    const canary = 'hunter2$kestrel';
     const documented = readFileSync(new URL('../../config/mailwatchd.yaml', import.meta.url), 'utf8');
     const text = documented.replace(/^ *#.*\n/gm, '').replace('{ file: /run/secrets/support }', canary);
     expect(text).toContain(canary);
@@ -591,7 +607,7 @@ describe('whatever is in the file', () => {
       const outcome = await load(torn).catch((error: unknown) => error);
       if (!(outcome instanceof Error)) return;
       expect(outcome).toBeInstanceOf(MailwatchdError);
-      expect(outcome.message).not.toContain('canary');
+      expect(outcome.message).not.toContain('kestrel');
     });
     await fc.assert(property, { numRuns: 300 });
   });

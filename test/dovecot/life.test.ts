@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Certificates, createCertificates } from '../servers/certificates.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
-import { accountOn, createWorkplace } from './workplace.ts';
+import { accountOn, createWorkplace, type MailboxStatus } from './workplace.ts';
 
 const DAY = 86_400_000;
 
@@ -62,4 +62,42 @@ test('certificate, quota and credential: in status, check, and the lines that Mo
   expect((await place.command(['check'])).stdout).toMatch(
     /certificate ends in 10 d \(.*\), quota 9\d % of 100\.0 KB/,
   );
+});
+
+test('a canary makes its round trip, is never published, and its folder is a mailbox of its own', async () => {
+  const plain = await startDovecot({ users: { bob: 'bob' }, quotaKilobytes: 100 });
+  await using _plain = plain;
+  await using place = createWorkplace({ accounts: [] });
+  const account = accountOn(plain, 'support', 'bob', 'bob', { canary: { every: '1m' } });
+  place.configure({ accounts: [account] });
+  const check = await place.command(['check']);
+  expect(check.stdout).toMatch(/^support: canary +ok +mailwatchd-canary will be made, every 60 s$/m);
+  expect((await place.command(['describe'])).stdout).toContain('\tsupport/mailwatchd-canary\n');
+  // Whoever writes to us may write this field as well.
+  const forged = 'Subject: forged\r\nX-Mailwatchd-Canary: 0123456789abcdef0123456789abcdef\r\n\r\nHello.\r\n';
+  await plain.deliver('bob', Buffer.from(forged));
+  // So full that it does not take a canary.
+  const large = Buffer.from(`Subject: large\r\n\r\n${'x'.repeat(99.5 * 1024)}\r\n`);
+  const uid = await plain.append('bob', 'INBOX', large);
+
+  const daemon = place.start();
+  const seen = (condition: (canary: MailboxStatus) => boolean) =>
+    daemon.until('the canary', () => place.mailboxes()?.slice(1).some(condition));
+  await seen(({ healthy }) => !healthy);
+  expect(place.mailboxes()![1]!.reason).toMatch(/^CANARY_MISSING: support\/mailwatchd-canary: .*[Qq]uota/);
+  expect((await place.command(['status', '--check'])).stdout).toMatch(
+    /^support\/mailwatchd-canary: CANARY_MISSING/,
+  );
+
+  await plain.expunge('bob', 'INBOX', [uid]);
+  daemon.process.kill('SIGHUP');
+  await seen(({ healthy, delay }) => healthy && delay?.count === 1);
+  expect(place.mailboxes()).toMatchObject([
+    { folder: 'INBOX', healthy: true, stored: 2 },
+    { folder: 'mailwatchd-canary', state: 'idle', healthy: true, reason: null, missing: 0 },
+  ]);
+  expect(place.mailboxes()![1]!.lastPushAt).not.toBeNull();
+  expect(await plain.messages('bob', 'mailwatchd-canary')).toEqual([]);
+  expect((await place.list()).map(({ folder }) => folder)).toEqual(['INBOX', 'INBOX']);
+  expect(await daemon.stop()).toBe(0);
 });

@@ -46,6 +46,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         start: { kind: 'all' },
         after: { seen: false, move: null, delete: false },
         authservIds: [],
+        canary: null,
         pollEvery: 60_000,
         idleRenewEvery: 300_000,
         maxConnections: null,

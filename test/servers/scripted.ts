@@ -107,6 +107,8 @@ export interface ScriptedServer extends AsyncDisposable {
   greeting: string | null;
   /** Whether clients need not log in. */
   preauthenticated: boolean;
+  /** Whether sessions that are idle are told of what happens. */
+  pushes: boolean;
   script: Script | undefined;
   accept: Accept | undefined;
   transmit: Transmit | undefined;
@@ -187,6 +189,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     accessTokens: new Set(),
     greeting: options.greeting === undefined ? '* OK ready' : options.greeting,
     preauthenticated: false,
+    pushes: true,
     script: options.script,
     accept: undefined,
     transmit: undefined,
@@ -224,7 +227,8 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       });
       if (folder.uidNext !== null) folder.uidNext = Math.max(folder.uidNext, uid + 1);
       for (const session of server.sessions)
-        if (session.idling && session.folder === folder) session.send(`* ${folder.messages.length} EXISTS`);
+        if (server.pushes && session.idling && session.folder === folder)
+          session.send(`* ${folder.messages.length} EXISTS`);
       return uid;
     },
     expunge(name, uid) {
@@ -232,7 +236,8 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       const index = folder.messages.findIndex((message) => message.uid === uid);
       folder.messages.splice(index, 1);
       for (const session of server.sessions)
-        if (session.idling && session.folder === folder) session.send(`* ${index + 1} EXPUNGE`);
+        if (server.pushes && session.idling && session.folder === folder)
+          session.send(`* ${index + 1} EXPUNGE`);
     },
     seen: (pattern, count = 1) =>
       new Promise((resolve) => {
@@ -476,6 +481,19 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         case 'SELECT':
         case 'EXAMINE':
           return select(tag, words[0] ?? '');
+        case 'CREATE':
+          server.createFolder(words[0] ?? '');
+          return ok();
+        case 'SUBSCRIBE':
+          return ok();
+        case 'APPEND': {
+          if (!server.folders.has(words[0] ?? ''))
+            return session.send(`${tag} NO [TRYCREATE] no such folder`);
+          // The literal stands at the end, as JSON (`read`).
+          const source = JSON.parse(rest.slice(rest.indexOf(') "') + 2)) as string;
+          server.deliver(words[0] ?? '', source, { flags: new Set(['\\Seen']), internalDate: new Date() });
+          return ok();
+        }
         case 'IDLE':
           idleTag = tag;
           session.send('+ idling');

@@ -1,0 +1,276 @@
+/** The canary: a marked message is left in a folder of its own again and again, to see whether the server tells of it. */
+import { randomBytes } from 'node:crypto';
+import pRetry from 'p-retry';
+import { sleep } from '../clock.ts';
+import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { connectAccount } from './account.ts';
+import { backoff } from './backoff.ts';
+import { CANARY_BYTES, canaryIdOf, canaryMessage } from './canary-message.ts';
+import { type Connection, type Selected, Stopped } from './connection.ts';
+import { createReporter } from './report.ts';
+import type { Session } from './session.ts';
+import type { Watcher, WatchOptions } from './watcher.ts';
+
+export type CanaryOptions = Pick<
+  WatchOptions,
+  'account' | 'mailbox' | 'limits' | 'clock' | 'log' | 'takeTurn' | 'signal' | 'onReport' | 'random'
+> & {
+  /** Milliseconds from one canary to the next; one that is not seen within this is missing. */
+  every: number;
+};
+
+/** So many of the folder's last messages are looked at: it is a folder of its own, which holds one at a time. */
+const MOST_MESSAGES = 100;
+
+/** How the answer NO to APPEND is told: of a full mailbox it is a trouble of the server. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['SERVER_REFUSED', 'SERVER_UNAVAILABLE']);
+
+/** What became of a canary. `unpushed`: it is there, but the server did not tell of it. `milliseconds`: its round trip. */
+type Fate =
+  | { kind: 'seen'; milliseconds: number }
+  | { kind: 'unpushed' | 'missing' }
+  | { kind: 'refused'; error: MailwatchdError };
+
+/**
+ * Watches the folder `mailbox` as any other one is watched, in IDLE where there is one, while a second, short
+ * connection leaves a canary in it. The report counts canaries as messages: `delay` is their round trip.
+ */
+export function watchCanary(options: CanaryOptions): Watcher {
+  const { account, mailbox, every, clock, log, signal } = options;
+  const random = options.random ?? Math.random;
+  const where = `${mailbox.account}/${mailbox.folder}`;
+  const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
+  let failures = 0;
+  /** When the next canary is due, monotonic ms. */
+  let due = clock.monotonic();
+  let nudged = new AbortController();
+  const nudge = () => nudged.abort();
+  signal.addEventListener('abort', nudge, { once: true });
+
+  async function run(): Promise<void> {
+    try {
+      await pRetry(attempt, {
+        retries: Number.POSITIVE_INFINITY,
+        // As in watcher.ts: p-retry's own delay, on the system's clock, belongs to counted retries only.
+        shouldConsumeRetry: () => false,
+        onFailedAttempt: ({ error }) => failed(error as MailwatchdError),
+        signal,
+      });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async function attempt(): Promise<void> {
+    try {
+      reporter.state('connecting');
+      const connection = await connectAccount(account, options);
+      try {
+        await keepUp(connection);
+      } finally {
+        reporter.heard(connection.heardAt());
+        await connection.logout();
+      }
+    } catch (thrown) {
+      throw toMailwatchdError(thrown, 'INTERNAL', { where });
+    }
+  }
+
+  async function keepUp(connection: Connection): Promise<void> {
+    await removeOld(connection, await open(connection));
+    for (;;) {
+      await rest(connection);
+      if (signal.aborted) return;
+      // Anew: somebody may have removed the folder meanwhile.
+      const folder = await open(connection);
+      const begun = clock.monotonic();
+      reporter.tally.arrived(1);
+      try {
+        tell(await trip(connection, folder, begun + every));
+      } catch (thrown) {
+        reporter.tally.dropped();
+        throw thrown;
+      }
+      due = begun + every;
+      failures = 0;
+    }
+  }
+
+  async function failed(error: MailwatchdError): Promise<void> {
+    failures += 1;
+    reporter.failed(error, failures);
+    // Only another canary proves that the trouble is over.
+    due = clock.monotonic();
+    await sleep(clock, backoff(failures, error.retry, random()), nudged.signal);
+    takeNudge();
+  }
+
+  function takeNudge(): boolean {
+    const wasNudged = nudged.signal.aborted;
+    if (wasNudged && !signal.aborted) nudged = new AbortController();
+    return wasNudged;
+  }
+
+  /** The folder is made where it is missing. */
+  async function open(connection: Connection): Promise<Selected> {
+    assertRemovable({ connection, where });
+    try {
+      return await connection.select(mailbox.folder);
+    } catch (error) {
+      if (!(error instanceof MailwatchdError && error.code === 'FOLDER_MISSING')) throw error;
+      await connection.createFolder(mailbox.folder);
+      return connection.select(mailbox.folder);
+    }
+  }
+
+  /** Waits until the next canary is due, as a mailbox waits for mail; a nudge makes it due. */
+  async function rest(connection: Connection): Promise<void> {
+    for (;;) {
+      const left = due - clock.monotonic();
+      if (left <= 0 || signal.aborted) return;
+      const idle = connection.canIdle();
+      reporter.state(idle ? 'idle' : 'polling');
+      reporter.looked(idle ? 0 : account.pollEvery, connection.heardAt());
+      await connection.wait(Math.min(left, account.idleRenewEvery), nudged.signal);
+      if (takeNudge()) due = clock.monotonic();
+      if (signal.aborted) return;
+      await connection.noop();
+      connection.takeNews();
+    }
+  }
+
+  /** Leaves one canary and waits for it until the deadline, monotonic ms. */
+  async function trip(connection: Connection, folder: Selected, deadline: number): Promise<Fate> {
+    const id = randomBytes(16).toString('hex');
+    const over = new AbortController();
+    const endWait = () => over.abort();
+    signal.addEventListener('abort', endWait, { once: true });
+    const wait = async () => {
+      const idle = connection.canIdle();
+      const begun = clock.monotonic();
+      const most = Math.min(deadline - begun, idle ? account.idleRenewEvery : account.pollEvery);
+      await connection.wait(most, over.signal);
+      const at = clock.monotonic();
+      const pushed = connection.hasNews();
+      return { at, pushed, inVain: idle && !pushed && at - begun >= most };
+    };
+    try {
+      connection.takeNews();
+      // The wait begins first, so that IDLE is there before the canary is.
+      const first = wait();
+      const left = await leave(id);
+      if (left instanceof MailwatchdError) {
+        endWait();
+        // Ends IDLE as well: a wait must not begin within another one.
+        await connection.noop();
+        return { kind: 'refused', error: left };
+      }
+      for (let waited = await first; ; waited = await wait()) {
+        if (signal.aborted) throw new Stopped();
+        connection.takeNews();
+        if (!waited.pushed) await connection.noop();
+        const uid = await find(connection, folder, id);
+        reporter.heard(connection.heardAt());
+        if (uid !== null) {
+          if (waited.pushed) reporter.pushed();
+          await connection.deleteAndExpunge([uid]);
+          connection.takeNews();
+          if (waited.inVain) return { kind: 'unpushed' };
+          return { kind: 'seen', milliseconds: Math.max(0, Math.round(waited.at - left)) };
+        }
+        if (clock.monotonic() >= deadline) return { kind: 'missing' };
+      }
+    } finally {
+      endWait();
+      signal.removeEventListener('abort', endWait);
+    }
+  }
+
+  /** Returns when the server was given it, monotonic ms, or why it refused it: full, or forbidden. */
+  async function leave(id: string): Promise<number | MailwatchdError> {
+    const connection = await connectAccount(account, options);
+    try {
+      const begun = clock.monotonic();
+      await connection.append(mailbox.folder, canaryMessage(id, addressOf(account.user), clock.now()));
+      return begun;
+    } catch (error) {
+      if (error instanceof MailwatchdError && REFUSALS.has(error.code)) return error;
+      throw error;
+    } finally {
+      await connection.logout();
+    }
+  }
+
+  async function find(connection: Connection, folder: Selected, id: string): Promise<number | null> {
+    let found: number | null = null;
+    await eachCanary(connection, folder.uidNext, (uid, canary) => {
+      if (canary === id) found = uid;
+    });
+    return found;
+  }
+
+  /** What a crash left behind. Younger ones may be another daemon's. */
+  async function removeOld(connection: Connection, folder: Selected): Promise<void> {
+    const old: number[] = [];
+    await eachCanary(connection, folder.uidNext - MOST_MESSAGES, (uid, _canary, at) => {
+      if (at < clock.now() - 2 * every) old.push(uid);
+    });
+    if (old.length > 0) await connection.deleteAndExpunge(old);
+    connection.takeNews();
+  }
+
+  async function eachCanary(
+    connection: Connection,
+    from: number,
+    onCanary: (uid: number, id: string, at: number) => void,
+  ): Promise<void> {
+    const uids = (await connection.search(Math.max(1, from), null)).slice(-MOST_MESSAGES);
+    if (uids.length === 0) return;
+    await connection.fetchStarts(uids, CANARY_BYTES, ({ uid, internalDate }, start) => {
+      const id = canaryIdOf(start);
+      if (id !== null) onCanary(uid, id, internalDate);
+    });
+  }
+
+  function tell(fate: Fate): void {
+    if (fate.kind === 'seen') {
+      reporter.tally.stored(false, fate.milliseconds);
+      reporter.synced(null);
+      log.debug('canary_seen', { milliseconds: fate.milliseconds });
+      return;
+    }
+    reporter.tally.dropped();
+    reporter.synced(new MailwatchdError('CANARY_MISSING', { where, detail: wordsOf(fate) }));
+  }
+
+  function wordsOf(fate: Exclude<Fate, { kind: 'seen' }>): string {
+    switch (fate.kind) {
+      case 'unpushed':
+        return 'a canary came into its folder, but the server did not tell of it (IDLE)';
+      case 'missing':
+        return `a canary was not seen within ${Math.round(every / 1000)} s`;
+      case 'refused':
+        return `the server refuses the canary: ${fate.error.detail ?? fate.error.message}`;
+    }
+  }
+
+  const done = run().finally(() => {
+    signal.removeEventListener('abort', nudge);
+    reporter.stopped();
+  });
+  return { done, nudge, report: reporter.report };
+}
+
+/** Throws DELETE_UNSUPPORTED where the server cannot expunge a canary without what others have marked (RFC 4315). */
+export function assertRemovable({ connection, where }: Pick<Session, 'connection' | 'where'>): void {
+  if (connection.can('UIDPLUS')) return;
+  throw new MailwatchdError('DELETE_UNSUPPORTED', {
+    where,
+    detail: 'a canary cannot be removed: the server lacks UIDPLUS (RFC 4315)',
+    remedy: 'set `canary.every` to null',
+  });
+}
+
+/** A user name need not be an address. */
+const addressOf = (user: string): string =>
+  /^[\w.+-]+@[\w.-]+$/.test(user) ? user : 'canary@mailwatchd.invalid';

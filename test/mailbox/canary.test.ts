@@ -1,0 +1,288 @@
+/** A canary is left, noticed by push, measured and removed; and whatever keeps it from that is told within two intervals. */
+import { expect, test } from 'vitest';
+import { watchCanary } from '../../src/mailbox/canary.ts';
+import { canaryMessage } from '../../src/mailbox/canary-message.ts';
+import type { MailboxReport } from '../../src/mailbox/watcher.ts';
+import { createManualClock } from '../clock.ts';
+import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
+import { collectLog, IDLE_RENEW_MS, mail, PASSWORD, POLL_MS } from './harness.ts';
+
+const EVERY = 900_000;
+/** Other than all that is waited for, so that the timers of what is under way are told from these. */
+const OPERATION_MS = 48_000;
+/** Of a login, of a look at a silent operation, and of a goodbye. */
+const UNDER_WAY = new Set([OPERATION_MS, OPERATION_MS / 4, 2_000]);
+/** Turns of the event loop in which what one side of a connection in this process sent has reached the other. */
+const CALM_TURNS = 20;
+const FOLDER = 'canary';
+
+async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: ScriptedOptions = {}) {
+  const server = await startScriptedServer({ capabilities, ...more });
+  const clock = createManualClock(Date.now());
+  const controller = new AbortController();
+  const logged: string[] = [];
+  let watcher: ReturnType<typeof watchCanary> | undefined;
+  const canary = {
+    server,
+    clock,
+    logged,
+    /** What lies in the folder. */
+    left: () => server.folders.get(FOLDER)?.messages ?? [],
+    watch() {
+      watcher = watchCanary({
+        account: {
+          name: 'support',
+          host: '127.0.0.1',
+          port: server.port,
+          security: 'none',
+          provider: null,
+          ca: null,
+          user: 'ann@example.org',
+          credential: async () => ({ password: PASSWORD }),
+          start: { kind: 'all' },
+          after: { seen: false, move: null, delete: false },
+          pollEvery: POLL_MS,
+          idleRenewEvery: IDLE_RENEW_MS,
+        },
+        mailbox: { account: 'support', folder: FOLDER },
+        every: EVERY,
+        limits: { messageBytes: 1024 * 1024, operationSeconds: OPERATION_MS / 1000 },
+        clock,
+        log: collectLog(logged),
+        takeTurn: async () => undefined,
+        signal: controller.signal,
+        random: () => 0.5,
+      });
+    },
+    report: () => watcher!.report(),
+    nudge: () => watcher!.nudge(),
+    /** Resolves when nothing is under way and one thing is waited for: a push, a poll, or the next try. */
+    async settled() {
+      for (let calm = 0; calm < CALM_TURNS; ) {
+        await new Promise((resolve) => setImmediate(resolve));
+        const [next, ...more] = clock.timers();
+        calm = next !== undefined && more.length === 0 && !UNDER_WAY.has(next) ? calm + 1 : 0;
+      }
+    },
+    /** Turns the clock on from one thing that is due to the next until the condition holds; returns how far, ms. */
+    async turnUntil(condition: (report: MailboxReport) => boolean) {
+      const begun = clock.monotonic();
+      for (;;) {
+        await canary.settled();
+        if (condition(watcher!.report())) return clock.monotonic() - begun;
+        clock.advance(clock.timers()[0]!);
+      }
+    },
+    async stop() {
+      controller.abort();
+      await watcher?.done;
+    },
+    async [Symbol.asyncDispose]() {
+      controller.abort();
+      for (const session of server.sessions) session.destroy();
+      await watcher?.done;
+      await server.close();
+    },
+  };
+  return canary;
+}
+
+test('a canary is left where a second connection puts it, pushed, measured and removed, again and again', async () => {
+  await using canary = await createCanary();
+  const { server, clock } = canary;
+  canary.watch();
+  await canary.settled();
+  expect(canary.left()).toEqual([]);
+  expect(canary.report()).toMatchObject({ state: 'idle', healthy: true, reason: null });
+  expect(canary.report()).toMatchObject({ expected: 1, stored: 1, missing: 0 });
+  expect(canary.report()).toMatchObject({
+    delay: { count: 1 },
+    lastPushAt: clock.now(),
+    lastPublishedAt: null,
+  });
+  expect(server.commands).toContain(`CREATE ${FOLDER}`);
+  expect(server.commands.filter((command) => /EXPUNGE/.test(command))).toEqual(['UID EXPUNGE 1']);
+  expect(server.connections()).toBe(2);
+
+  // IDLE is renewed in between.
+  expect(await canary.turnUntil(({ stored }) => stored === 2)).toBe(EVERY);
+  expect(canary.left()).toEqual([]);
+  expect(server.connections()).toBe(3);
+});
+
+test('the round trip is the time from APPEND until the push', async () => {
+  await using canary = await createCanary();
+  const { server, clock } = canary;
+  server.pushes = false;
+  canary.watch();
+  await canary.settled();
+  expect(canary.left()).toHaveLength(1);
+  expect(canary.report()).toMatchObject({ missing: 1, oldestWaiting: clock.now() });
+  clock.advance(7_000);
+  for (const session of server.sessions) session.send('* 1 EXISTS');
+  await canary.settled();
+  expect(canary.report().delay).toMatchObject({ count: 1, max: 7_000 });
+});
+
+test('pushes that the server withholds are noticed within two intervals, and their return by the next canary', async () => {
+  await using canary = await createCanary();
+  const { server, logged } = canary;
+  canary.watch();
+  await canary.settled();
+
+  server.pushes = false;
+  const passed = await canary.turnUntil(({ healthy }) => !healthy);
+  expect(passed).toBeLessThanOrEqual(2 * EVERY);
+  expect(canary.report().reason).toMatch(/^CANARY_MISSING: support\/canary: .* did not tell of it/);
+  expect(canary.left()).toEqual([]);
+  expect(logged.filter((line) => line.startsWith('warn'))).toHaveLength(1);
+
+  server.pushes = true;
+  await canary.turnUntil(({ healthy }) => healthy);
+  expect(canary.report()).toMatchObject({ reason: null, missing: 0 });
+});
+
+test('a canary that never comes is missing after an interval', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  canary.watch();
+  await canary.settled();
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'APPEND') return false;
+    session.send(`${tag} OK I took it`);
+    return true;
+  };
+  const passed = await canary.turnUntil(({ healthy }) => !healthy);
+  expect(passed).toBeLessThanOrEqual(2 * EVERY);
+  expect(canary.report().reason).toMatch(/^CANARY_MISSING: .* not seen within 900 s/);
+  server.script = undefined;
+  await canary.turnUntil(({ healthy }) => healthy);
+});
+
+test.each([
+  ['no space', 'NO [OVERQUOTA] Quota exceeded', /^CANARY_MISSING: .*refuses the canary: .*Quota exceeded/],
+  ['no right', 'NO [NOPERM] Permission denied', /^CANARY_MISSING: .*refuses the canary: .*Permission denied/],
+])('a canary that is refused for %s makes it unhealthy in these words', async (_what, answer, words) => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  server.createFolder(FOLDER);
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'APPEND') return false;
+    session.send(`${tag} ${answer}`);
+    return true;
+  };
+  canary.watch();
+  await canary.settled();
+  expect(canary.report()).toMatchObject({ healthy: false, reason: expect.stringMatching(words) });
+  server.script = undefined;
+  // Somebody made room, and says so.
+  canary.nudge();
+  await canary.settled();
+  expect(canary.report()).toMatchObject({ healthy: true, state: 'idle', stored: 1 });
+  expect(canary.report().lastPushAt).not.toBeNull();
+});
+
+test('a canary that somebody else expunges is missed, and the next one is well', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  canary.watch();
+  await canary.settled();
+  server.script = (command) => {
+    if (command.name !== 'APPEND') return false;
+    command.session.answer(command);
+    server.expunge(FOLDER, canary.left().at(-1)!.uid);
+    return true;
+  };
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report().reason).toContain('CANARY_MISSING');
+  server.script = undefined;
+  await canary.turnUntil(({ healthy }) => healthy);
+});
+
+test('what a crash left behind is removed; what is not ours, or may be another daemon’s, is not', async () => {
+  await using canary = await createCanary();
+  const { server, clock } = canary;
+  server.createFolder(FOLDER);
+  const old = new Date(clock.now() - 3 * EVERY);
+  const id = 'c0ffee00c0ffee00c0ffee00c0ffee00';
+  server.deliver(FOLDER, canaryMessage(id, 'ann@example.org', +old), { internalDate: old });
+  server.deliver(FOLDER, mail('not ours'), { internalDate: old });
+  server.deliver(FOLDER, canaryMessage('forged', 'eve@example.org', +old), { internalDate: old });
+  server.deliver(FOLDER, canaryMessage(id, 'ann@example.org', clock.now()), { internalDate: new Date() });
+  canary.watch();
+  await canary.settled();
+  expect(canary.left().map(({ uid }) => uid)).toEqual([2, 3, 4]);
+});
+
+test('another one’s canary is not taken for ours', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  server.createFolder(FOLDER);
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'APPEND') return false;
+    server.deliver(FOLDER, canaryMessage('0'.repeat(32), 'eve@example.org', Date.now()));
+    session.send(`${tag} OK done`);
+    return true;
+  };
+  canary.watch();
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report()).toMatchObject({ stored: 0, delay: null });
+});
+
+test('a server without UIDPLUS could not remove it alone, which is told', async () => {
+  await using canary = await createCanary({ capabilities: ['IDLE'] });
+  canary.watch();
+  await canary.settled();
+  expect(canary.report().reason).toMatch(/^DELETE_UNSUPPORTED: .*canary cannot be removed.*canary\.every/);
+  expect(canary.left()).toEqual([]);
+});
+
+test('without IDLE it is found by asking, which is no fault', async () => {
+  await using canary = await createCanary({ capabilities: ['UIDPLUS'] });
+  canary.watch();
+  const passed = await canary.turnUntil(({ stored }) => stored === 1);
+  expect(passed).toBe(POLL_MS);
+  expect(canary.report()).toMatchObject({ healthy: true, lastPushAt: null, delay: { count: 1 } });
+});
+
+test('a connection that is lost while a canary is out costs this one alone', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  server.pushes = false;
+  canary.watch();
+  await canary.settled();
+  expect(canary.left()).toHaveLength(1);
+  const [lost] = server.sessions;
+  lost!.destroy();
+  server.pushes = true;
+  await canary.turnUntil(({ stored }) => stored === 1);
+  expect(canary.report()).toMatchObject({ healthy: true, missing: 0 });
+});
+
+test('a folder that somebody removed is made again', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  canary.watch();
+  await canary.settled();
+  server.folders.delete(FOLDER);
+  await canary.turnUntil(({ expected }) => expected === 2);
+  expect(canary.report()).toMatchObject({ healthy: true, stored: 2 });
+});
+
+test('a stop while a canary is out ends it without a word', async () => {
+  await using canary = await createCanary();
+  canary.server.pushes = false;
+  canary.watch();
+  await canary.settled();
+  await canary.stop();
+  expect(canary.logged.filter((line) => !line.startsWith('debug'))).toEqual([]);
+});
+
+test('a nudge sends the next one at once', async () => {
+  await using canary = await createCanary();
+  canary.watch();
+  await canary.settled();
+  canary.nudge();
+  await canary.settled();
+  expect(canary.report()).toMatchObject({ stored: 2 });
+});
