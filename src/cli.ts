@@ -2,6 +2,7 @@
 import { fstatSync, readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Invocation } from './commands/invocation.ts';
+import type { ReplayOptions } from './commands/replay.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from './errors.ts';
 import { printable } from './escape.ts';
 import { openNotification } from './supervision/notification.ts';
@@ -198,7 +199,7 @@ function buildProgram(
     .option('--account <name>', 'of this account only')
     .option('--folder <name>', 'of this folder only')
     .option('--since <date>', 'handled at or after: YYYY-MM-DD (UTC) or ISO 8601')
-    .option('--state <state>', 'staged, published, quarantined, unfetchable, carried or skipped')
+    .option('--state <state>', 'staged, published, quarantined, unfetchable, filtered, carried or skipped')
     .option('--limit <number>', 'the newest so many')
     .option('--json', 'one JSON line a message')
     .action(async (options: Record<string, string | undefined> & { json?: true }, command: Command) => {
@@ -212,11 +213,12 @@ function buildProgram(
     'mailwatchd replay --quarantined',
   )
     .option('--quarantined', 'every quarantined message')
+    .option('--filtered', 'fetch what rules left out and the present ones take')
     .option('--again', 'also what is published already: it gets the file name <id>~2.json')
-    .action(async (ids: string[], options: { quarantined?: true; again?: true }, command: Command) => {
+    .action(async (ids: string[], options: Partial<ReplayOptions>, command: Command) => {
       const { replay } = await import('./commands/replay.ts');
-      const wanted = { quarantined: options.quarantined ?? false, again: options.again ?? false };
-      finish(await replay(invocation(command), ids, wanted));
+      const { quarantined = false, filtered = false, again = false } = options;
+      finish(await replay(invocation(command), ids, { quarantined, filtered, again }));
     });
 
   add(

@@ -26,6 +26,9 @@ import { createAnnouncer, diskWarnings, mailboxWarnings } from './supervision/wa
 /** How long a stop waits for what is in flight; the rest is left to the next start (the Contract). */
 const FINISH_WITHIN_MS = 5_000;
 
+/** What was left aside is counted so long after the first message of it. */
+const COUNT_AFTER_MS = 1_000;
+
 /** How long a replay that met a full disk waits before it is tried again: as a holding mailbox does at most. */
 const REPLAY_AGAIN_MS = 15_000;
 
@@ -74,7 +77,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { log, clock, mode } = options;
   let config = options.config;
   const watched = new Map<string, Watched>();
-  const quarantined = new Map<string, number>();
+  /** By mailbox: what was left aside, as `status` tells it. */
+  const counts = new Map<string, { quarantined: number; filtered: number }>();
   const stopping = new AbortController();
   const finished = Promise.withResolvers<Failure[]>();
   const releases = new AsyncDisposableStack();
@@ -89,7 +93,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     authservIds: (account) => authservIdsOf(config, account),
     onHandled: (mailbox, outcome) => {
-      if (outcome === 'quarantined') void countQuarantined(mailbox);
+      const mayBeFewer = (counts.get(nameOf(mailbox))?.filtered ?? 0) > 0;
+      if (outcome !== 'published' || mayBeFewer) countSoon(mailbox);
     },
   });
   releases.defer(() => engine.stop());
@@ -114,7 +119,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const prospects = credentials.prospects(account);
     const warnings = mailboxWarnings({ ...report, ...prospects }, clock.now());
     announce(name, warnings);
-    return { ...statusOf(report, prospects), quarantined: quarantined.get(name) ?? 0, warnings };
+    const aside = counts.get(name) ?? { quarantined: 0, filtered: 0 };
+    return { ...statusOf(report, prospects), ...aside, warnings };
   }
 
   function daemonStatus(): DaemonStatus {
@@ -140,11 +146,28 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   releases.defer(() => status.close());
 
+  /** By mailbox: cancels a count that is due. */
+  const counting = new Map<string, () => void>();
+  releases.defer(() => {
+    for (const cancel of counting.values()) cancel();
+  });
+
+  /** Once for all that is handled within a second: a count commits what is due. */
+  function countSoon(mailbox: Mailbox): void {
+    const name = nameOf(mailbox);
+    if (counting.has(name)) return;
+    const count = () => {
+      counting.delete(name);
+      void countAside(mailbox);
+    };
+    counting.set(name, clock.after(COUNT_AFTER_MS, count));
+  }
+
   /** Never rejects: a figure of the status that cannot be had is no reason to end. */
-  async function countQuarantined(mailbox: Mailbox): Promise<void> {
+  async function countAside(mailbox: Mailbox): Promise<void> {
     try {
-      const counts = await engine.spool.counts(mailbox);
-      quarantined.set(nameOf(mailbox), counts.quarantined);
+      const { quarantined, filtered } = await engine.spool.counts(mailbox);
+      counts.set(nameOf(mailbox), { quarantined, filtered });
       status.changed();
     } catch (error) {
       log.debug('count_failed', {
@@ -214,7 +237,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     // At once: it may fail before the next one is started, and a rejection that nobody hears ends the process.
     if (mode === 'once')
       outcomes.push(watcher.done.catch((error: unknown) => failed(nameOf(mailbox), error)));
-    await countQuarantined(mailbox);
+    await countAside(mailbox);
   }
 
   async function end(mailbox: Mailbox): Promise<void> {
@@ -223,7 +246,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     entry?.controller.abort();
     await entry?.watcher.done;
     watched.delete(name);
-    quarantined.delete(name);
+    counts.delete(name);
     announce(name, []);
     // The last folder took its connections with it.
     const others = [...watched.values()].filter(({ account }) => account.name === mailbox.account);
@@ -246,13 +269,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       asked = false;
       try {
         await serveReplays(engine, log);
+        const toJudge = new Set((await engine.spool.mailboxesToJudge()).map(nameOf));
+        nudge((report) => toJudge.has(nameOf(report)));
       } catch (error) {
         log.warn('replay_waits', { error: toMailwatchdError(error, 'INTERNAL') });
         await sleep(clock, REPLAY_AGAIN_MS, stopping.signal);
         asked = true;
       }
       for (const { account, folder } of watched.values()) {
-        await countQuarantined({ account: account.name, folder });
+        await countAside({ account: account.name, folder });
       }
     }
   }

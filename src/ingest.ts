@@ -5,10 +5,12 @@ import { pipeline } from 'node:stream/promises';
 import type { Budget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import { type ErrorCode, type MailwatchdError, plainError, toMailwatchdError } from './errors.ts';
+import { type Candidate, type Filter, judge } from './filter.ts';
 import type { Log } from './logging.ts';
 import type { ParserPool } from './message/pool.ts';
-import type { Epoch, FetchedMessage, Mailbox, MessageIdentity, MessageMetadata } from './model.ts';
-import type { Intake } from './ports.ts';
+import { storableId } from './message-id.ts';
+import type { Epoch, FetchedMessage, LeftOut, Mailbox, MessageIdentity, MessageMetadata } from './model.ts';
+import type { Intake, Outcome } from './ports.ts';
 import type { Spool } from './spool/spool.ts';
 
 /** The errors that are the message's own fault: it goes to quarantine, and the mailbox goes on. */
@@ -30,8 +32,8 @@ export interface IngestOptions {
   log: Log;
   /** Whether the mailbox's account wants something done on the server once a message is published. */
   owesAfterAction(mailbox: Mailbox): boolean;
-  /** Told after each message is safe in the storage directory. */
-  onHandled(mailbox: Mailbox, outcome: 'published' | 'quarantined'): void;
+  /** Told after each message is safe in the storage directory, or in the ledger where a rule left it out. */
+  onHandled(mailbox: Mailbox, outcome: Outcome): void;
 }
 
 /** Makes the intake that every mailbox hands its messages to. */
@@ -69,6 +71,40 @@ export function createIntake(options: IngestOptions): Intake {
     }
   }
 
+  const candidateOf = ({ size, internalDate }: MessageMetadata, filter: Filter): Candidate => ({
+    filter,
+    size,
+    internalDate,
+    at: clock.now(),
+  });
+
+  /** The message is handled once this resolves. */
+  async function recordLeftOut(epoch: Epoch, message: MessageMetadata, left: LeftOut): Promise<void> {
+    const identity = spool.identity(epoch, message);
+    await spool.leaveOut({ epochId: epoch.id, identity, declaredSize: message.size, left });
+    log.debug('filtered', { ...names(identity), rule: left.rule });
+    onHandled(epoch, 'filtered');
+  }
+
+  /** What the metadata decides, or else the header; null where neither leaves it out. */
+  async function judgeEarly(
+    message: MessageMetadata,
+    { account, id }: MessageIdentity,
+    start: Buffer | null,
+    filter: Filter,
+  ): Promise<LeftOut | null> {
+    const candidate = candidateOf(message, filter);
+    let verdict = judge(candidate, null, null);
+    let messageId = storableId(message.messageId);
+    if (start !== null && verdict.kind !== 'taken') {
+      const judgement = await parsers.judge({ name: `${account}/${id}`, source: start, candidate });
+      if (verdict.kind === 'undecided') verdict = judgement.verdict;
+      // It is known by that later, also where its size alone leaves it out.
+      messageId = judgement.messageId;
+    }
+    return verdict.kind === 'filtered' ? { rule: verdict.rule, messageId, size: null, sha256: null } : null;
+  }
+
   /** A parser sees only that its directory is gone; the spool makes it again, or knows that its volume is gone too. */
   async function seekCause(error: MailwatchdError): Promise<MailwatchdError> {
     if (error.code !== 'STORAGE_MISSING') return error;
@@ -83,14 +119,22 @@ export function createIntake(options: IngestOptions): Intake {
   return {
     reserve: budget.reserve,
 
-    async accept(message) {
+    async accept(message, filter) {
       const { epoch, source } = message;
       const begun = clock.monotonic();
       const identity = spool.identity(epoch, message);
       const target = spool.target(identity, { many: inWork >= MANY });
       inWork += 1;
       try {
-        const staged = await parsers.parse({ identity, source, target });
+        const job = { identity, source, target };
+        const staged =
+          filter === null
+            ? await parsers.parse(job)
+            : await parsers.parseCandidate({ ...job, candidate: candidateOf(message, filter) });
+        if ('rule' in staged) {
+          await recordLeftOut(epoch, message, staged);
+          return 'filtered';
+        }
         const item = { epochId: epoch.id, identity, target, staged, declaredSize: message.size };
         // Commit, then acknowledge: this resolves after the ledger's commit and the durable rename.
         await spool.accept({ ...item, after: owesAfterAction(epoch) });
@@ -101,6 +145,7 @@ export function createIntake(options: IngestOptions): Intake {
           ...(staged.warnings.length > 0 && { warnings: staged.warnings.join(',') }),
         });
         onHandled(epoch, 'published');
+        return 'published';
       } catch (thrown) {
         const error = toMailwatchdError(thrown, 'INTERNAL', { where: `${identity.account}/${identity.id}` });
         if (!POISON.has(error.code)) {
@@ -108,9 +153,16 @@ export function createIntake(options: IngestOptions): Intake {
           throw await seekCause(error);
         }
         await quarantine(epoch, message, { source, complete: true }, error);
+        return 'quarantined';
       } finally {
         inWork -= 1;
       }
+    },
+
+    async leaveOut({ epoch, start, ...message }, filter) {
+      const left = await judgeEarly(message, spool.identity(epoch, message), start, filter);
+      if (left !== null) await recordLeftOut(epoch, message, left);
+      return left !== null;
     },
 
     quarantineUnread: (epoch, message, header, error) =>

@@ -154,5 +154,27 @@ export interface Quiet {
   longest: number;
 }
 
-/** State of a message in the ledger. `carried`: the same message as one of an earlier epoch. `skipped`: by `adopt --skip`. */
-export type MessageState = 'staged' | 'published' | 'quarantined' | 'unfetchable' | 'carried' | 'skipped';
+/** What is known of a message that a rule left out. */
+export interface LeftOut {
+  /** The rule's name, or `NONE_OF_ONLY`. */
+  rule: string;
+  /** Without angle brackets; null also where it is too long to name a message. */
+  messageId: string | null;
+  /** Of the raw message, bytes; null where it was not read whole. */
+  size: number | null;
+  /** Of the raw message, hex; null where it was not read whole. */
+  sha256: string | null;
+}
+
+/**
+ * State of a message in the ledger. `filtered`: left out by a rule, also if an earlier epoch did so. `carried`: the same
+ * message as one of an earlier epoch. `skipped`: by `adopt --skip`.
+ */
+export type MessageState =
+  | 'staged'
+  | 'published'
+  | 'quarantined'
+  | 'unfetchable'
+  | 'filtered'
+  | 'carried'
+  | 'skipped';

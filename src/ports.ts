@@ -1,5 +1,6 @@
 /** What mailbox/ needs of the rest of the program. The spool and ingest.ts satisfy these; tests bring their own. */
 import type { MailwatchdError } from './errors.ts';
+import type { Filter } from './filter.ts';
 import type { Epoch, FetchedMessage, Mailbox, MessageMetadata, Start, UidRanges } from './model.ts';
 
 /** What SELECT told. */
@@ -45,8 +46,8 @@ export interface MailboxLedger {
   openEpoch(mailbox: Mailbox, observation: Observation): Promise<OpenedEpoch>;
   /**
    * The UIDs in `low..high` that are not to be fetched. Not among them: a message
-   * quarantined unread for its size that `messageBytes` admits now and, with `retryUnfetchable`, the
-   * unfetchable.
+   * quarantined unread for its size that `messageBytes` admits now, one that is to be judged anew and, with
+   * `retryUnfetchable`, the unfetchable.
    */
   handled(
     epochId: number,
@@ -85,11 +86,18 @@ export interface MailboxLedger {
   lastArrival(mailbox: Mailbox): Promise<number | null>;
   /** Its history, from the beginning until it was quiet for `enough` ms, or to its end. */
   rhythm(mailbox: Mailbox, enough: number): Promise<Rhythm>;
+  /** UIDs of filtered messages that `replay --filtered` asked to be judged anew, ascending. */
+  toJudgeAnew(epochId: number): Promise<number[]>;
+  /** The server has these no longer: they stay filtered, and are not asked for again. */
+  recordGone(epochId: number, uids: number[]): Promise<void>;
 
   /** UIDs of published messages whose after-action the server has not confirmed, ascending. */
   owedAfterActions(epochId: number, limit: number): Promise<number[]>;
   settleAfterActions(epochId: number, uids: number[]): Promise<void>;
 }
+
+/** What became of a message that was handed in. */
+export type Outcome = 'published' | 'quarantined' | 'filtered';
 
 /** Admission by bytes, and the way into parse → stage → publish. */
 export interface Intake {
@@ -103,10 +111,19 @@ export interface Intake {
     options: { alone: boolean; byFile?: boolean; signal: AbortSignal },
   ): Promise<() => void>;
   /**
-   * Takes the message over: its bytes may be gone afterwards. Resolves once it is published, or quarantined where it
-   * cannot be parsed. Rejects with a storage or ledger error (retry `soon`): the mailbox holds, and fetches it again.
+   * Takes the message over: its bytes may be gone afterwards. Resolves once it is published, quarantined where it cannot
+   * be parsed, or recorded where a rule leaves it out. Rejects with a storage or ledger error (retry `soon`): the mailbox
+   * holds, and fetches it again.
    */
-  accept(message: FetchedMessage): Promise<void>;
+  accept(message: FetchedMessage, filter: Filter | null): Promise<Outcome>;
+  /**
+   * Whether a rule leaves a message out by what is known of it: its metadata, and its first bytes where there are some.
+   * It is recorded then when this resolves; what needs more is no. Rejects as `accept`.
+   */
+  leaveOut(
+    message: MessageMetadata & { epoch: Epoch; start: Buffer | null },
+    filter: Filter,
+  ): Promise<boolean>;
   /** Quarantines a message that is not to be fetched whole, with what was fetched of its header. */
   quarantineUnread(
     epoch: Epoch,

@@ -53,6 +53,7 @@ test.each([
   ['convict', 'config/schema.ts'],
   ['openid-client', 'oauth/endpoint.ts'],
   ['jose', 'oauth/endpoint.ts'],
+  ['re2js', 'pattern.ts'],
 ])('%s is imported by one file', (library, only) => {
   const importers = new Set(
     imports

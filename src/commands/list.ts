@@ -23,6 +23,7 @@ const STATES: readonly MessageState[] = [
   'published',
   'quarantined',
   'unfetchable',
+  'filtered',
   'carried',
   'skipped',
 ];

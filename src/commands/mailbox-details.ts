@@ -25,6 +25,7 @@ export function mailboxDetails(output: Output, mailbox: MailboxStatus, now: numb
     ['messages', `${cell(expected)} expected, ${cell(stored)} stored, ${cell(missing)} missing`],
     ['oldest waiting', time(mailbox.oldestWaiting)],
     ['quarantined', cell(mailbox.quarantined)],
+    ['filtered', cell(mailbox.filtered)],
     ['delay', delay ? delayLine(delay) : cell(null)],
     ['certificate', end(mailbox.certificateEndsAt)],
     ['login', end(mailbox.loginEndsAt)],

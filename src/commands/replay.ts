@@ -7,11 +7,18 @@ import { EXIT, MailwatchdError, reviveError, toMailwatchdError } from '../errors
 import { printableSentence } from '../escape.ts';
 import { openLog } from '../logging.ts';
 import { serveReplays } from '../replay.ts';
-import { requestReplays } from '../spool/adopt.ts';
+import { requestJudging, requestReplays } from '../spool/adopt.ts';
 import { isLocked } from '../supervision/lock.ts';
 import { assertOwner } from '../supervision/owner.ts';
 import type { Invocation } from './invocation.ts';
 import { startProgress } from './progress.ts';
+
+/** As they were given. */
+export interface ReplayOptions {
+  quarantined: boolean;
+  filtered: boolean;
+  again: boolean;
+}
 
 /**
  * Exit status 1 where some messages could not be replayed (a line each says why). Errors: USAGE,
@@ -20,16 +27,25 @@ import { startProgress } from './progress.ts';
 export async function replay(
   { configFile, environment, stdout, stderr }: Invocation,
   ids: string[],
-  { quarantined, again }: { quarantined: boolean; again: boolean },
+  { quarantined, filtered, again }: ReplayOptions,
 ): Promise<number> {
-  if (quarantined === ids.length > 0) {
+  const ways = [ids.length > 0, quarantined, filtered].filter(Boolean).length;
+  if (ways !== 1) {
     throw new MailwatchdError('USAGE', {
-      detail: quarantined ? 'ids and --quarantined exclude each other' : 'which messages?',
-      remedy: 'give ids as `mailwatchd list` shows them, or --quarantined',
+      detail: ways === 0 ? 'which messages?' : 'ids, --quarantined and --filtered exclude each other',
+      remedy: 'give ids as `mailwatchd list` shows them, --quarantined or --filtered',
     });
   }
   const { config } = await loadConfig(configFile, environment);
   await assertOwner(config.state.directory);
+  if (filtered) {
+    const waiting = requestJudging(config.state.directory, systemClock.now());
+    const who = isLocked(config.state.directory)
+      ? 'the running daemon judges them by the rules that it has: `mailwatchd list --state filtered` tells what stays out'
+      : 'the next `mailwatchd run` or `mailwatchd once` judges them';
+    stdout.write(`${waiting} to be judged anew${waiting === 0 ? '' : `: ${who}`}\n`);
+    return EXIT.OK;
+  }
   const wanted = quarantined ? 'quarantined' : ids;
   const requested = requestReplays(config.state.directory, wanted, { again, now: systemClock.now() });
   const refused = requested.flatMap((each) => ('error' in each ? [each] : []));

@@ -1,9 +1,11 @@
 /** One account: what its values have to do with each other. */
 import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
+import type { Filter } from '../filter.ts';
 import type { Start } from '../model.ts';
 import { PROVIDER_NAMES, PROVIDERS, type ProviderName, providerOfHost } from '../providers/index.ts';
 import { specialUseOf } from '../special-use.ts';
+import { checkFilter } from './filter.ts';
 import { parseDate, parseDuration } from './format.ts';
 import { isLoopback } from './loopback.ts';
 import { checkOAuth2 } from './oauth2.ts';
@@ -21,6 +23,7 @@ export interface CheckedAccount {
   user: string | null;
   folders: string[];
   move: string | null;
+  filter: Filter | null;
   auth: Auth | null;
   provider: ProviderName | null;
   values: Record<string, unknown>;
@@ -35,18 +38,17 @@ export function checkAccount(
 ): CheckedAccount {
   const fault = (key: string, message: string, part: 'key' | 'value' = 'value') =>
     faults.push({ path: [...path, ...key.split('.')], part, message });
-  const { password: _password, auth: _auth, ...rest } = raw;
+  const { password: _password, auth: _auth, only, except, ...rest } = raw;
   const before = faults.length;
+  const others = ['password', 'auth', 'only', 'except'];
   const provider = providerOf(rest);
   const preset = provider === null ? {} : presetOf(provider);
-  const values = validateSection(accountSchema, { ...preset, ...rest }, path, faults, {}, [
-    'password',
-    'auth',
-  ]);
+  const values = validateSection(accountSchema, { ...preset, ...rest }, path, faults, {}, others);
   const wrong = new Set(faults.slice(before).map((found) => keyText(found.path.slice(path.length))));
   const right = <T>(key: string) => (wrong.has(key) ? null : (valueAt(values, key) as T));
 
   const auth = checkAuth(raw, path, faults, readByOthers, provider);
+  const filter = checkFilter({ only, except }, path, faults);
 
   const host = right<string>('host');
   if (host !== null && !isHost(host))
@@ -79,7 +81,18 @@ export function checkAccount(
     if (others.includes(canonicalFolder(canaryFolder)))
       fault('canary.folder', 'must be a folder of its own, neither a watched one nor that of after.move');
   }
-  return { path, name: right('name'), host, user: right('user'), folders, move, auth, provider, values };
+  return {
+    path,
+    name: right('name'),
+    host,
+    user: right('user'),
+    folders,
+    move,
+    filter,
+    auth,
+    provider,
+    values,
+  };
 }
 
 /** As it is named; else the one whose server the host is. */
@@ -136,7 +149,7 @@ function isHost(host: string): boolean {
 }
 
 /** Every value has passed its format, so the conversions cannot fail. */
-export function toAccount({ values, folders, move, auth, provider }: CheckedAccount): AccountConfig {
+export function toAccount({ values, folders, move, filter, auth, provider }: CheckedAccount): AccountConfig {
   const security = values.security as AccountConfig['security'];
   const after = values.after as AccountConfig['after'];
   return {
@@ -150,6 +163,7 @@ export function toAccount({ values, folders, move, auth, provider }: CheckedAcco
     auth: auth as Auth,
     folders,
     start: toStart(values.start as string),
+    filter,
     after: { seen: after.seen, move, delete: after.delete },
     authservIds: [(values.authservId as string | string[] | null) ?? []].flat().map((id) => id.toLowerCase()),
     canary: toCanary(values.canary as { every: string | null; folder: string }),

@@ -1,4 +1,6 @@
-/** How durations, sizes, modes and dates are written in the configuration. */
+/** How durations, sizes, modes, dates and tests of a text are written in the configuration. */
+import type { TextTest } from '../filter.ts';
+import { patternFault } from '../pattern.ts';
 
 const DURATION_UNITS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -40,6 +42,27 @@ export function parseDate(text: string): number | null {
   const at = Date.parse(`${text}T00:00:00Z`);
   // Date.parse takes 2026-02-30 for 2 March.
   return Number.isNaN(at) || new Date(at).toISOString().slice(0, 10) !== text ? null : at;
+}
+
+/** Longer ones are a list that belongs somewhere else. */
+const MAX_TEST_CHARS = 1000;
+
+/** A text to look for, or what begins with a slash: `/expression/` or `/expression/i`. Null for what only begins so. */
+export function parseTextTest(text: string): TextTest | null {
+  if (!text.startsWith('/')) return { contains: text };
+  const [, source, flag] = /^\/(.+)\/(i?)$/s.exec(text) ?? [];
+  return source === undefined ? null : { source, ignoreCase: flag === 'i' };
+}
+
+/** What is wrong with a test of a text, without the text itself; null for one that is right. */
+export function textTestFault(value: unknown): string | null {
+  if (typeof value !== 'string') return `found ${typeName(value)}`;
+  if (value === '' || value.length > MAX_TEST_CHARS)
+    return `found ${value === '' ? 'an empty one' : `one of more than ${MAX_TEST_CHARS} characters`}`;
+  const test = parseTextTest(value);
+  if (test === null) return 'found one that begins with a slash and does not end in / or /i';
+  const fault = 'contains' in test ? null : patternFault(test);
+  return fault === null ? null : `found a regular expression that RE2 refuses: ${fault}`;
 }
 
 /** What a value is, for faults that must not show it. */

@@ -2,7 +2,7 @@
 import { isAbsolute, normalize } from 'node:path';
 import convict from 'convict';
 import { PROVIDER_NAMES } from '../providers/index.ts';
-import { parseDate, parseDuration, parseMode, parseSize, typeName } from './format.ts';
+import { parseDate, parseDuration, parseMode, parseSize, textTestFault, typeName } from './format.ts';
 import { isLoopback } from './loopback.ts';
 import { hasControlCharacter } from './secrets.ts';
 
@@ -83,9 +83,16 @@ const flag = format(
   (text) => (text === 'true' ? true : text === 'false' ? false : text),
 );
 
-function quantity(kind: string, parse: (text: string) => number | null, min: string, max: string): string {
+function quantity(
+  kind: string,
+  parse: (text: string) => number | null,
+  min: string,
+  max: string,
+  optional: boolean,
+): string {
   const [low, high] = [parse(min) ?? 0, parse(max) ?? 0];
-  return format(`${kind} from ${min} to ${max}`, (value) => {
+  return format(`${kind} from ${min} to ${max}${optional ? ', or null' : ''}`, (value) => {
+    if (optional && value === null) return true;
     if (typeof value === 'number') return 'found a number without a unit';
     const amount = typeof value === 'string' ? parse(value) : null;
     if (amount === null) return false;
@@ -93,9 +100,10 @@ function quantity(kind: string, parse: (text: string) => number | null, min: str
   });
 }
 
-const duration = (min: string, max: string) =>
-  quantity('a duration such as 500ms, 60s, 5m, 2h or 14d', parseDuration, min, max);
-const size = (min: string, max: string) => quantity('a size such as 64kb, 20mb or 1gb', parseSize, min, max);
+const duration = (min: string, max: string, optional = false) =>
+  quantity('a duration such as 500ms, 60s, 5m, 2h or 14d', parseDuration, min, max, optional);
+const size = (min: string, max: string, optional = false) =>
+  quantity('a size such as 64kb, 20mb or 1gb', parseSize, min, max, optional);
 
 /** PATH_MAX less what we append. */
 const MAX_PATH_CHARS = 3000;
@@ -153,7 +161,7 @@ const leaf = (doc: string, allowed: string, value: unknown): Leaf => ({
   sensitive: true,
 });
 
-/** An entry of `accounts`, but for `password` and `auth`: secrets never enter convict. */
+/** An entry of `accounts`, but for `password` and `auth`, since secrets never enter convict, `only` and `except`. */
 export const accountSchema = {
   name: leaf(
     'Names the directory and every id',
@@ -246,6 +254,27 @@ export const accountSchema = {
     duration('1s', '28m'),
     '5m',
   ),
+} satisfies Section;
+
+const textTest = format(
+  'a text, or /a regular expression/ with or without an i behind it',
+  (value) => value === null || (textTestFault(value) ?? true),
+);
+const choice = format('true, false or null', (value) => value === null || typeof value === 'boolean');
+
+/** A rule of `only` or `except`, but for `headers`. */
+export const ruleSchema = {
+  name: leaf('Stands in the ledger as the reason', text('a name of at most 100 characters', 100), null),
+  sender: leaf("Of the sender's address", textTest, null),
+  recipient: leaf('Of an address of To, Cc or Bcc', textTest, null),
+  subject: leaf('Of the subject', textTest, null),
+  largerThan: leaf('By what the server tells', size('0b', '1gb', true), null),
+  smallerThan: leaf('By what the server tells', size('0b', '1gb', true), null),
+  olderThan: leaf('When it is seen first', duration('1s', '36500d', true), null),
+  youngerThan: leaf('When it is seen first', duration('1s', '36500d', true), null),
+  list: leaf('Whether it came through a mailing list', choice, null),
+  automatic: leaf('Whether a program wrote it (RFC 3834)', choice, null),
+  attachment: leaf('Whether it has an attachment', choice, null),
 } satisfies Section;
 
 /** Of `auth.oauth2`, but for its `provider` and its secrets. */

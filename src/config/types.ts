@@ -1,4 +1,5 @@
 /** The configuration as the rest of the program gets it: plain values, checked, in one unit each. */
+import type { Filter } from '../filter.ts';
 import type { LogLevel } from '../logging.ts';
 import type { Start } from '../model.ts';
 import type { ProviderName } from '../providers/index.ts';
@@ -63,6 +64,8 @@ export interface AccountConfig {
   /** As people write them, or a special use such as `\All`; `INBOX` in capitals (RFC 3501 §5.1: its case does not matter). No duplicates. */
   folders: string[];
   start: Start;
+  /** Null where neither `only` nor `except` has a rule. */
+  filter: Filter | null;
   after: AfterActions;
   /** Authserv-ids of the receiving server, in lower case; none: no Authentication-Results are trusted. */
   authservIds: readonly string[];

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import { MailwatchdError } from '../errors.ts';
+import type { Filter } from '../filter.ts';
 import type { Log } from '../logging.ts';
 import type { Start } from '../model.ts';
 import type { AfterActions } from './after.ts';
@@ -19,6 +20,7 @@ export interface AccountSettings extends ServerSettings {
    */
   credential(refused?: string): Promise<Credential>;
   start: Start;
+  filter: Filter | null;
   after: AfterActions;
   /** Milliseconds, for servers without IDLE. */
   pollEvery: number;

@@ -27,7 +27,9 @@ export async function describe(session: Session, uids: readonly number[]): Promi
 
 async function askMetadata(session: Session, uids: readonly number[]): Promise<Map<number, MessageMetadata>> {
   try {
-    return await session.connection.metadata(uids, { messageId: session.epoch.changedAt !== null });
+    // One that a rule leaves out by its size or age would have no name that a later epoch could know it by.
+    const messageId = session.epoch.changedAt !== null || session.filter !== null;
+    return await session.connection.metadata(uids, { messageId });
   } catch (error) {
     if (error instanceof Stopped) throw error;
     if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {

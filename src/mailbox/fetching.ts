@@ -5,8 +5,9 @@ import { Stopped } from './connection.ts';
 import { describe, stillThere } from './describing.ts';
 import { compareWithEarlier } from './epoch.ts';
 import { ATTEMPTS_ALONE, countFailure, giveUp, narrow } from './failures.ts';
+import { asksHeader, withoutFiltered } from './filtering.ts';
 import { handIn, quarantineTooLarge } from './handin.ts';
-import { discard, download, fetchHeader } from './large.ts';
+import { discard, download, fetchStart, headerOf } from './large.ts';
 import { halves, LARGE_MESSAGE_BYTES, MAX_IN_FLIGHT, rangeLength, START_BYTES, STARTS } from './ranges.ts';
 import { Held, holding, type Lane, messageError, reserve, type Session } from './session.ts';
 import { fetchSmall, isMostly } from './small.ts';
@@ -50,17 +51,16 @@ export async function fetchMessages(
     }
     count = memory.rangeLimit < MAX_IN_FLIGHT ? memory.rangeLimit : SLICE;
     const described = await describe(session, uids.slice(from, from + count));
-    memory.mostlySmall = isMostly(
-      described.filter(({ size }) => size < START_BYTES).length,
-      described.length,
-    );
+    memory.mostlySmall =
+      asksHeader(session) ||
+      isMostly(described.filter(({ size }) => size < START_BYTES).length, described.length);
     highest = described.at(-1)?.uid ?? highest;
     const wanted = await withoutKnown(session, withoutTooOld(session, described, options.since));
     for (const suspect of wanted.splice(0, memory.suspects[options.lane])) {
       await fetchAlone(session, suspect);
       memory.suspects[options.lane]--;
     }
-    await fetchRanges(session, wanted, options.between);
+    await fetchRanges(session, await withoutFiltered(session, wanted), options.between);
   }
   await session.flight.land();
   return highest;
@@ -243,11 +243,8 @@ async function fetchAlone(session: Session, message: MessageMetadata): Promise<v
   try {
     const deaths = await holding(ledger.beginAlone(epoch.id, message.uid));
     if (deaths >= DEATHS_UNTIL_HEADER_ONLY) {
-      const untouched = Buffer.alloc(0);
-      const header =
-        deaths >= DEATHS_UNTIL_UNTOUCHED
-          ? untouched
-          : ((await fetchHeader(session, message.uid)) ?? untouched);
+      const start = deaths >= DEATHS_UNTIL_UNTOUCHED ? null : await fetchStart(session, message.uid);
+      const header = headerOf(start ?? Buffer.alloc(0));
       const error = messageError(session, message.uid, 'DAEMON_KILLED');
       await holding(intake.quarantineUnread(epoch, message, header, error));
       tally.stored(false);

@@ -63,15 +63,17 @@ export async function hashParts(session: Session, message: MessageMetadata): Pro
   return result === 'complete' ? hash.digest('hex') : null;
 }
 
-/** The header, as far as HEADER_BYTES reach; null where the server answers without it. */
-export async function fetchHeader(session: Session, uid: number): Promise<Buffer | null> {
-  const part = await session.connection.fetchPart(uid, 0, HEADER_BYTES);
-  return part === null ? null : headerOf(part);
+/** A message's first HEADER_BYTES; null where the server answers without them. */
+export function fetchStart(session: Session, uid: number): Promise<Buffer | null> {
+  return session.connection.fetchPart(uid, 0, HEADER_BYTES);
 }
+
+/** As `fetchStart` gives it. */
+export const startOf = (source: Buffer): Buffer => source.subarray(0, HEADER_BYTES);
 
 /** The bytes up to and with the empty line that ends a header (RFC 5322 §2.1), at most HEADER_BYTES. */
 export function headerOf(source: Buffer): Buffer {
-  const start = source.subarray(0, HEADER_BYTES);
+  const start = startOf(source);
   const end = [
     ['\r\n\r\n', 4],
     ['\n\n', 2],

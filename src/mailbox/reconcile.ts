@@ -1,7 +1,8 @@
 /** Compares all of the server's UIDs since the start point with the ledger's and fetches what is missing: the back-fill, too. */
 import { catchUp } from './catchup.ts';
 import { fetchMessages } from './fetching.ts';
-import { backfillSince, type Session, unhandled } from './session.ts';
+import { sequenceSet } from './ranges.ts';
+import { backfillSince, holding, type Session, unhandled } from './session.ts';
 import { searchWindows } from './windows.ts';
 
 /**
@@ -23,6 +24,23 @@ export async function reconcile(session: Session): Promise<void> {
   await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });
   if (since !== null)
     await fetchMessages(session, retryable(session, backfill.missing), { lane: 'backfill', since, between });
+  await recordGone(session);
+}
+
+/** UIDs that are looked for by one SEARCH: its sequence set stays short. */
+const LOOKED_FOR = 1000;
+
+/** What was to be judged anew, and still waits, may be gone from the server. */
+async function recordGone({ ledger, connection, epoch, log }: Session): Promise<void> {
+  const waiting = await holding(ledger.toJudgeAnew(epoch.id));
+  for (let from = 0; from < waiting.length; from += LOOKED_FOR) {
+    const uids = waiting.slice(from, from + LOOKED_FOR);
+    const there = new Set(await connection.existing(uids));
+    const gone = uids.filter((uid) => !there.has(uid));
+    if (gone.length === 0) continue;
+    await holding(ledger.recordGone(epoch.id, gone));
+    log.warn('filtered_gone', { count: gone.length, uids: sequenceSet(gone) });
+  }
 }
 
 interface Found {

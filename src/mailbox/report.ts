@@ -25,7 +25,7 @@ export interface MailboxReport extends Mailbox {
   lastPublishedAt: number | null;
   /** Messages on the server since the start point. */
   expected: number;
-  /** Of these, those that are published, in quarantine or known from an earlier epoch. */
+  /** Of these, those that are published, in quarantine, left out by a rule or known from an earlier epoch. */
   stored: number;
   missing: number;
   /** Since when the oldest of the missing ones is known; a stuck one goes on counting while others come and go. */

@@ -1,6 +1,7 @@
 /** What the steps of a mailbox share: its connection and epoch, what it remembers between connections, its count. */
 import type { Clock } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
+import type { Filter } from '../filter.ts';
 import type { Log } from '../logging.ts';
 import type { Epoch } from '../model.ts';
 import type { Intake, MailboxLedger } from '../ports.ts';
@@ -69,8 +70,8 @@ export interface Tally {
   /** So many more are to be stored. */
   arrived(count: number): void;
   /**
-   * One is safe: published, quarantined, or known from an earlier epoch. `delay`: how long it took, ms; null where that
-   * says nothing of us.
+   * One is safe: published, quarantined, left out by a rule, or known from an earlier epoch. `delay`: how long it took,
+   * ms; null where that says nothing of us.
    */
   stored(published: boolean, delay?: number | null): void;
   /** One need not be stored: gone from the server, or too old. */
@@ -92,6 +93,7 @@ export interface Session {
   giveWay(lane: Lane): void;
   ledger: MailboxLedger;
   intake: Intake;
+  filter: Filter | null;
   limits: { messageBytes: number };
   reconcileEvery: number;
   clock: Clock;

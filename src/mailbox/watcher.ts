@@ -255,8 +255,9 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const { scannedThrough } = epoch;
     const { tally } = reporter;
     const { reconcileEvery } = options;
+    const { filter } = account;
     const { giveWay } = seat;
-    const shared = { ledger, intake, limits, reconcileEvery, clock, log, signal, giveWay };
+    const shared = { ledger, intake, filter, limits, reconcileEvery, clock, log, signal, giveWay };
     const session = { where, connection, selected, epoch, scannedThrough, memory, flight, tally, ...shared };
     if (epoch.changedAt !== null && !epoch.compared) await compareAtOpening(session);
     return session;

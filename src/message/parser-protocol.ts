@@ -1,7 +1,8 @@
 /** What the pool and a parser process say to each other. */
 import { constants } from 'node:buffer';
 import { ERRORS, type PlainError } from '../errors.ts';
-import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
+import { type Candidate, reasonsOf, type Verdict } from '../filter.ts';
+import type { LeftOut, MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
 import type { MessageDocument } from './document.ts';
 
 /** The raw message, or a file of it that the parser may read (below the staging directory). */
@@ -17,6 +18,23 @@ interface Parsing {
 export interface StageJob extends Parsing {
   identity: MessageIdentity;
   target: StageTarget;
+  /** Where the account has rules: one that they leave out is not staged. */
+  candidate?: Candidate;
+}
+
+/** The first bytes of a message, to be judged by its header. */
+export interface JudgeJob {
+  /** For errors and logs: `account/id`. */
+  name: string;
+  source: Source;
+  candidate: Candidate;
+}
+
+/** What the first bytes tell; `messageId` as in `LeftOut`. `takenBy`: the rule of `only` that takes it, where one is sure to. */
+export interface Judgement {
+  verdict: Verdict;
+  takenBy: string | null;
+  messageId: string | null;
 }
 
 /** A message of `mailwatchd parse`: the document comes back. */
@@ -25,9 +43,17 @@ export interface DocumentJob extends Parsing {
   attachments: { directory: string; stem: string } | null;
 }
 
-export type Job = StageJob | DocumentJob;
+export type Job = StageJob | JudgeJob | DocumentJob;
+export type Result = StagedDocument | LeftOut | Judgement | MessageDocument;
 
 export const isStageJob = (job: Job): job is StageJob => 'target' in job;
+export const isDocumentJob = (job: Job): job is DocumentJob => !isStageJob(job) && !('candidate' in job);
+
+/** `account/id`; undefined for a message of no mailbox. */
+export function nameOf(job: Job): string | undefined {
+  if (isDocumentJob(job)) return undefined;
+  return isStageJob(job) ? `${job.identity.account}/${job.identity.id}` : job.name;
+}
 
 /** To the parser process. */
 export interface Request {
@@ -40,7 +66,7 @@ export type Reply =
   | { kind: 'ready' }
   /** Goes out before the message is touched, so that a death can name it. */
   | { kind: 'started'; number: number }
-  | { kind: 'done'; number: number; result: StagedDocument | MessageDocument }
+  | { kind: 'done'; number: number; result: Result }
   | { kind: 'failed'; number: number; error: PlainError };
 
 /**
@@ -75,14 +101,36 @@ function isPlainError(error: unknown): error is PlainError {
   return [error.detail, error.where, error.remedy].every((text) => text === undefined || isText(text));
 }
 
+/** Whether a result is one that the job asks for. A document is not looked into. */
+export function isAnswer(job: Job, result: Result): boolean {
+  if (isDocumentJob(job)) return true;
+  if (!isStageJob(job)) return isJudgement(result, job.candidate);
+  return isStagedDocument(result) || (job.candidate !== undefined && isLeftOut(result, job.candidate));
+}
+
+function isJudgement(result: Result, { filter }: Candidate): boolean {
+  const { verdict, takenBy, messageId }: Fields = { ...result };
+  if (!isObject(verdict) || !isTextOrNull(takenBy) || !isTextOrNull(messageId)) return false;
+  if (verdict.kind === 'filtered') return reasonsOf(filter).some((reason) => reason === verdict.rule);
+  return verdict.kind === 'taken' || verdict.kind === 'undecided';
+}
+
+function isLeftOut(result: Result, { filter }: Candidate): boolean {
+  const { rule, messageId, size, sha256 }: Fields = { ...result };
+  const known = reasonsOf(filter).some((reason) => reason === rule);
+  return known && isTextOrNull(messageId) && Number.isSafeInteger(size) && isHash(sha256);
+}
+
+const isTextOrNull = (value: unknown): boolean => value === null || isText(value);
+const isHash = (value: unknown): boolean => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+
 /** Whether the ledger can hold it as a row. */
-export function isStagedDocument(result: StagedDocument | MessageDocument): result is StagedDocument {
+function isStagedDocument(result: Result): boolean {
   const { messageId, size, sha256, hasAttachments, hasSource, warnings }: Fields = { ...result };
   return (
-    (messageId === null || isText(messageId)) &&
+    isTextOrNull(messageId) &&
     Number.isSafeInteger(size) &&
-    typeof sha256 === 'string' &&
-    /^[0-9a-f]{64}$/.test(sha256) &&
+    isHash(sha256) &&
     typeof hasAttachments === 'boolean' &&
     typeof hasSource === 'boolean' &&
     Array.isArray(warnings) &&

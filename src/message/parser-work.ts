@@ -1,8 +1,16 @@
 /** What a parser process does: made ready once, then a reply for each request. */
 import { plainError, toMailwatchdError } from '../errors.ts';
 import { parseMessage } from './document.ts';
-import { isStageJob, type Reply, type Request } from './parser-protocol.ts';
-import { parseDocument, stageMessage } from './stage.ts';
+import { judgeStart } from './judging.ts';
+import {
+  isDocumentJob,
+  isStageJob,
+  type Job,
+  type Reply,
+  type Request,
+  type Result,
+} from './parser-protocol.ts';
+import { parseDocument, readSource, stageMessage } from './stage.ts';
 
 /** Runs through most of the parser, so that the first real message finds it loaded and compiled. */
 const SAMPLE = [
@@ -33,10 +41,14 @@ export function prepareParser(): (request: Request) => Reply {
   parseMessage(Buffer.from(SAMPLE), { identity: null });
   return ({ number, job }) => {
     try {
-      const result = isStageJob(job) ? stageMessage(job) : parseDocument(job, umask);
-      return { kind: 'done', number, result };
+      return { kind: 'done', number, result: resultOf(job, umask) };
     } catch (thrown) {
       return { kind: 'failed', number, error: plainError(toMailwatchdError(thrown, 'PARSE_FAILED')) };
     }
   };
+}
+
+function resultOf(job: Job, umask: number): Result {
+  if (isDocumentJob(job)) return parseDocument(job, umask);
+  return isStageJob(job) ? stageMessage(job) : judgeStart(readSource(job.source), job.candidate);
 }

@@ -5,7 +5,8 @@ import { type ErrorCode, MailwatchdError, reviveError } from '../errors.ts';
 import { discard } from '../memory.ts';
 import { encodeRequest, replyReader } from './parser-channel.ts';
 import {
-  isStagedDocument,
+  isAnswer,
+  isDocumentJob,
   isStageJob,
   type Job,
   MAX_DOCUMENT_BYTES,
@@ -170,7 +171,7 @@ export function startParser(options: ParserOptions): Parser {
       case 'done':
         finish(reply.number, (task) => {
           const { job } = task;
-          if (isStageJob(job) && !isStagedDocument(reply.result)) {
+          if (!isAnswer(job, reply.result)) {
             options.onFailure(task, new MailwatchdError('PARSE_FAILED', { detail: 'the reply is no row' }));
             return;
           }
@@ -186,7 +187,7 @@ export function startParser(options: ParserOptions): Parser {
   }
 
   const read = replyReader(() =>
-    tasks.every(({ job }) => isStageJob(job)) ? MAX_ROW_BYTES : MAX_DOCUMENT_BYTES,
+    tasks.some(({ job }) => isDocumentJob(job)) ? MAX_DOCUMENT_BYTES : MAX_ROW_BYTES,
   );
   replies?.on('data', (chunk: Buffer) => {
     if (reason !== null) return;

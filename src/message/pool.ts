@@ -2,11 +2,18 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
-import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
+import type { LeftOut, StagedDocument } from '../model.ts';
 import { siblingModule } from '../sibling.ts';
 import type { MessageDocument } from './document.ts';
 import { type Ending, type Parser, startParser, type Task } from './parser.ts';
-import { type DocumentJob, isStageJob, type Job, type Source } from './parser-protocol.ts';
+import {
+  type DocumentJob,
+  type Job,
+  type JudgeJob,
+  type Judgement,
+  nameOf,
+  type StageJob,
+} from './parser-protocol.ts';
 
 export interface ParserPoolOptions {
   /** Processes at most, 1 or more. One more may run for a message that is tried alone. */
@@ -31,7 +38,14 @@ export interface ParserPool {
    * PARSE_TIMED_OUT, PARSE_MEMORY or PARSER_DIED; with a storage error at once; with PARSER_UNAVAILABLE
    * where no process can be started, or the pool was stopped.
    */
-  parse(job: { identity: MessageIdentity; source: Source; target: StageTarget }): Promise<StagedDocument>;
+  parse(job: Pick<StageJob, 'identity' | 'source' | 'target'>): Promise<StagedDocument>;
+  /** Parses a message, and stages it unless a rule leaves it out. Rejects as `parse`. */
+  parseCandidate(job: Required<Omit<StageJob, 'authservIds'>>): Promise<StagedDocument | LeftOut>;
+  /**
+   * Judges a message by its first bytes; what cannot be read is undecided. Rejects with PARSER_UNAVAILABLE where no process
+   * can be started, or the pool was stopped.
+   */
+  judge(job: JudgeJob): Promise<Judgement>;
   /** Parses a message and gives the document. Rejects as `parse`. */
   parseToDocument(job: DocumentJob): Promise<MessageDocument>;
   /** Resolves when the first process is ready. */
@@ -156,7 +170,7 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
   function blame(task: Task, code: ErrorCode, detail: string): void {
     task.failures += 1;
     const { job } = task;
-    const id = isStageJob(job) ? `${job.identity.account}/${job.identity.id}` : undefined;
+    const id = nameOf(job);
     log?.warn('parse_attempt_failed', { id, code, attempt: task.failures, reason: detail });
     if (task.failures < attempts) suspects.push(task);
     else task.reject(new MailwatchdError(code, { detail, ...(id !== undefined && { where: id }) }));
@@ -188,9 +202,17 @@ export function startParsers(options: ParserPoolOptions): ParserPool {
     });
   }
 
+  const withIds = (job: StageJob): StageJob => ({ ...job, authservIds: authservIds(job.identity.account) });
+
   start(null);
   return {
-    parse: (job) => submit<StagedDocument>({ ...job, authservIds: authservIds(job.identity.account) }),
+    parse: (job) => submit<StagedDocument>(withIds(job)),
+    parseCandidate: (job) => submit<StagedDocument | LeftOut>(withIds(job)),
+    judge: (job) =>
+      submit<Judgement>(job).catch((error: MailwatchdError) => {
+        if (error.code === 'PARSER_UNAVAILABLE') throw error;
+        return { verdict: { kind: 'undecided' }, takenBy: null, messageId: null };
+      }),
     parseToDocument: (job) => submit<MessageDocument>(job),
     warm: () => warm.promise,
     async stop() {

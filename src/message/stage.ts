@@ -12,9 +12,10 @@ import {
 import { join } from 'node:path';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { storableId } from '../message-id.ts';
-import type { StagedDocument, StageTarget } from '../model.ts';
+import type { LeftOut, StagedDocument, StageTarget } from '../model.ts';
 import { type MessageDocument, parseMessage } from './document.ts';
 import { jsonOf } from './json.ts';
+import { judgeDocument } from './judging.ts';
 import type { DocumentJob, Source, StageJob } from './parser-protocol.ts';
 
 /** O_EXCL and O_NOFOLLOW, since only we make these names. */
@@ -27,8 +28,8 @@ const WRITE_THROUGH = FLAGS | constants.O_DSYNC;
 const PARSE_FILE_MODE = 0o666;
 const PARSE_DIRECTORY_MODE = 0o777;
 
-/** Parses and stages a message of a mailbox. A failure leaves nothing of it behind. */
-export function stageMessage(job: StageJob): StagedDocument {
+/** Parses and stages a message of a mailbox. A failure leaves nothing of it behind, nor does a rule that leaves it out. */
+export function stageMessage(job: StageJob): StagedDocument | LeftOut {
   try {
     return stageOnce(job);
   } catch (error) {
@@ -38,7 +39,8 @@ export function stageMessage(job: StageJob): StagedDocument {
   }
 }
 
-function stageOnce({ identity, source, target, authservIds = [] }: StageJob): StagedDocument {
+function stageOnce(job: StageJob): StagedDocument | LeftOut {
+  const { identity, source, target, candidate, authservIds = [] } = job;
   const stem = join(target.directory, target.stem);
   const remove = () => {
     for (const path of [`${stem}.json`, `${stem}.eml`, stem]) rmSync(path, { recursive: true, force: true });
@@ -57,15 +59,22 @@ function stageOnce({ identity, source, target, authservIds = [] }: StageJob): St
         },
       }),
     });
+    const messageId = storableId(document.messageId);
+    const { size, sha256, warnings } = document;
+    const verdict = candidate && judgeDocument(document, candidate);
+    if (verdict?.kind === 'filtered') {
+      remove();
+      return { rule: verdict.rule, messageId, size, sha256 };
+    }
     if (target.source === 'keep') writeFile(`${stem}.eml`, target, [message]);
     writeFile(`${stem}.json`, target, jsonOf(document));
     return {
-      messageId: storableId(document.messageId),
-      size: document.size,
-      sha256: document.sha256,
+      messageId,
+      size,
+      sha256,
       hasAttachments: target.attachments === 'files' && document.attachments.length > 0,
       hasSource: target.source === 'keep',
-      warnings: document.warnings,
+      warnings,
     };
   } catch (thrown) {
     const error = toMailwatchdError(thrown, 'PARSE_FAILED');
@@ -110,7 +119,8 @@ export function parseDocument(
   }
 }
 
-function readSource(source: Source): Buffer {
+/** A message's bytes. STAGED_MISSING where its file is gone. */
+export function readSource(source: Source): Buffer {
   if (Buffer.isBuffer(source)) return source;
   if (source instanceof Uint8Array) return Buffer.from(source.buffer, source.byteOffset, source.byteLength);
   return onStorage(source.file, () => readFileSync(source.file), 'STAGED_MISSING');

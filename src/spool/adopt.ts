@@ -5,7 +5,7 @@ import { decideUnclear } from './epochs.ts';
 import { diskFiles } from './files.ts';
 import { type Ledger, openLedger } from './ledger.ts';
 import { adoptPair, type PairingState, pairingState } from './pairing.ts';
-import { quarantinedMessages, type Replay, requestReplay } from './replays.ts';
+import { quarantinedMessages, type Replay, requestFiltered, requestReplay } from './replays.ts';
 
 function withLedger<T>(stateDirectory: string, work: (ledger: Ledger) => T): T {
   const ledger = openLedger(stateDirectory);
@@ -68,4 +68,9 @@ export function requestReplays(
       }
     }),
   );
+}
+
+/** Leaves requests to judge anew what rules left out; how many wait. A daemon answers them. LEDGER_FAILED. */
+export function requestJudging(stateDirectory: string, now: number): number {
+  return withLedger(stateDirectory, (ledger) => requestFiltered(ledger, now));
 }

@@ -11,7 +11,12 @@ export const SPAN = 1024;
 const HASH_BYTES = 32;
 
 /** What becomes of a message for good, as long as nobody asks for it again. */
-export const PACKED_STATES: ReadonlySet<MessageState> = new Set(['published', 'carried', 'skipped']);
+export const PACKED_STATES: ReadonlySet<MessageState> = new Set([
+  'published',
+  'filtered',
+  'carried',
+  'skipped',
+]);
 
 /** A settled row of `message` without its epoch: what `list` tells of it and a later epoch recognizes it by. */
 export interface SettledRow {
@@ -28,6 +33,8 @@ export interface SettledRow {
   recorded_at: number;
   claimed: number;
   extensions: string | null;
+  /** Of a filtered one: the rule. */
+  reason: string | null;
 }
 
 /** What a block is stored as. */
@@ -105,6 +112,8 @@ type Fact = [
   claimed: number,
   /** Missing in blocks of version 2. */
   extensions?: string | null,
+  /** Missing in blocks of version 3. */
+  reason?: string | null,
 ];
 
 /** Rows of one span in UID order. */
@@ -127,6 +136,7 @@ export function encodeBlock(rows: readonly SettledRow[]): EncodedBlock {
       row.recorded_at - (before?.recorded_at ?? 0),
       row.claimed,
       row.extensions,
+      row.reason,
     ];
   });
   return {
@@ -158,6 +168,7 @@ export function decodeBlock(span: number, { uids, facts, hashes }: EncodedBlock)
         at,
         claimed,
         extensions = null,
+        reason = null,
       ],
       row,
     ) => {
@@ -182,6 +193,7 @@ export function decodeBlock(span: number, { uids, facts, hashes }: EncodedBlock)
         recorded_at,
         claimed,
         extensions,
+        reason,
       };
     },
   );

@@ -2,14 +2,16 @@
 import { MailwatchdError } from '../errors.ts';
 import type { MessageIdentity, StagedDocument, StageTarget } from '../model.ts';
 import { endAttempt, forgetAlone } from './alone.ts';
-import { errorCode, storageError } from './files.ts';
+import { errorCode, onStorage, storageError } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import {
   errorText,
-  isUnread,
+  type FilteredItem,
+  isReplaceable,
   type Key,
   knownMessage,
   type MessageFacts,
+  recordFiltered,
   recordSettled,
   recordStaged,
   type StagedRow,
@@ -65,6 +67,23 @@ export interface Handover {
   settle(): void;
   /** The same for these epochs only: what is known of a mailbox is not certain before. */
   settleEpochs(epochs: number[]): void;
+}
+
+/**
+ * Records a message that a rule leaves out (inside a transaction). One that lay in quarantine unread, for its size, goes
+ * from there first: after a crash in between it is asked for again.
+ */
+export function leaveOut(ledger: Ledger, storage: Storage, item: FilteredItem, now: number): void {
+  const key = { epoch: item.epochId, uid: item.identity.uid };
+  const known = knownMessage(ledger, key);
+  if (known !== null && !isReplaceable(known)) return;
+  if (known?.state === 'quarantined') {
+    const quarantined = storage.at(quarantinePath(item.identity.account, item.identity.id));
+    for (const path of [`${quarantined}.error`, `${quarantined}.eml`])
+      onStorage(path, () => storage.files.remove(path));
+  }
+  forgetAlone(ledger, key);
+  recordFiltered(ledger, item, now);
 }
 
 export function openHandover(
@@ -357,7 +376,7 @@ function stage(ledger: Ledger, { arrival, facts, row }: Coming, now: number): st
     if (ledger.get('SELECT 1 FROM replay WHERE number = ?', replay) === undefined) return undefined;
   } else if (known !== null) {
     // Staged already: it comes twice in this batch.
-    if (known.staging || (known.state !== 'unfetchable' && !isUnread(known))) return undefined;
+    if (!isReplaceable(known)) return undefined;
   }
   forgetAlone(ledger, row);
   recordStaged(ledger, facts, row, now);

@@ -6,7 +6,7 @@ import { MailwatchdError } from '../errors.ts';
 import { demandDirectory, onStorage } from './files.ts';
 
 /** Raised with each change of the schema; a ledger of a newer program is refused. */
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 
 /** How long a writer waits for another process (`replay`, `adopt`), which holds the lock for milliseconds. */
 const BUSY_MILLISECONDS = 5_000;
@@ -38,15 +38,24 @@ const SINCE_2 = `
 
 const SINCE_3 = 'ALTER TABLE message ADD COLUMN extensions TEXT;';
 
+/** What counts filtered messages, and finds them, without looking at others. */
+const SINCE_4 = `
+  ALTER TABLE block ADD COLUMN filtered INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX block_filtered ON block (epoch, filtered) WHERE filtered > 0;
+  CREATE INDEX message_filtered ON message (epoch) WHERE state = 'filtered' AND claimed = 0;
+`;
+
 /*
  * message: what became of each UID. `size` is of the raw bytes, `declared_size` is RFC822.SIZE, by
  * which a later epoch is compared; `flags` and `extensions` are JSON. `claimed` is set once a later epoch holds the same message; until then
  * `claimable`, which puts it into the indexes of what is compared. That of an epoch: all its messages are so marked.
  * block: settled messages that lie behind, packed (block.ts); each UID is in one of the two. `last_uid`, `newest` and
- * `recorded_at` are the greatest UID, internal_date and recorded_at in it.
+ * `recorded_at` are the greatest UID, internal_date and recorded_at in it, `filtered` how many it has that were left out
+ * and that no later epoch has claimed.
  * staging: what is on its way from .staging to its final place, one row until "published" is committed.
  * alone: messages that were, or are, in work alone after an unclean end.
- * replay: requests of the command; `run` began it, `code` says why it failed.
+ * replay: requests of the command; `run` began it, `code` says why it failed. One for a filtered message is the
+ * mailbox's: it is judged anew.
  */
 const SCHEMA = `
   CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -134,6 +143,7 @@ const SCHEMA = `
   ) STRICT;
   ${SINCE_2}
   ${SINCE_3}
+  ${SINCE_4}
 `;
 
 /** A ledger of version 1 becomes one of this; its settled messages are packed later, a little at a time. */
@@ -145,10 +155,11 @@ const FROM_1 = `
   ALTER TABLE message ADD COLUMN claimable INTEGER NOT NULL DEFAULT 0;
   ${SINCE_2}
   ${SINCE_3}
+  ${SINCE_4}
 `;
 
 /** What makes a ledger of each version one of this. */
-const STEPS = [SCHEMA, FROM_1, SINCE_3];
+const STEPS = [SCHEMA, FROM_1, SINCE_3 + SINCE_4, SINCE_4];
 
 /** A value of a column, as node:sqlite returns it. */
 export type Row = Record<string, string | number | Uint8Array | null>;

@@ -16,7 +16,7 @@ const UNCLAIMED = `
   SELECT m.epoch, m.uid, hex(m.sha256) AS hash
   FROM message m JOIN epoch e ON e.id = m.epoch JOIN epoch mine ON mine.id = ?
   WHERE e.account = mine.account AND e.folder = mine.folder AND e.id < mine.id AND m.claimable = 1
-    AND m.state IN ('staged', 'published', 'quarantined', 'carried', 'skipped')`;
+    AND m.state IN ('staged', 'published', 'quarantined', 'filtered', 'carried', 'skipped')`;
 
 /**
  * Compares candidates by Message-ID and size (`MailboxLedger.matchEarlier`), in one transaction.
@@ -107,7 +107,7 @@ function isHandled(ledger: Ledger, epoch: number, uid: number): boolean {
   return ledger.get(sql, epoch, uid) !== undefined || isPacked(ledger, epoch, uid);
 }
 
-/** The candidate becomes the earlier message's next link, with what is still owed for it. */
+/** The candidate becomes the earlier message's next link, with what is still owed for it; what was left out stays so. */
 function carry(
   ledger: Ledger,
   epoch: number,
@@ -117,11 +117,12 @@ function carry(
 ): void {
   ledger.run(
     `INSERT INTO message (epoch, uid, state, message_id, declared_size, size, sha256, internal_date, flags,
-       extensions, path, copies, recorded_at, owes_after)
-     SELECT ?, ?, 'carried', coalesce(?, message_id), ?, size, sha256, ?, ?, ?, path, copies, ?, owes_after
+       extensions, path, copies, recorded_at, owes_after, reason)
+     SELECT ?, ?, iif(state = 'filtered', state, 'carried'), coalesce(?, message_id), ?, size, sha256, ?, ?, ?, path,
+       copies, ?, owes_after, iif(state = 'filtered', reason, NULL)
      FROM message WHERE epoch = ? AND uid = ?
-     ON CONFLICT (epoch, uid) DO UPDATE SET state = 'carried', path = excluded.path, size = excluded.size,
-       sha256 = excluded.sha256, code = NULL, reason = NULL, owes_after = excluded.owes_after`,
+     ON CONFLICT (epoch, uid) DO UPDATE SET state = excluded.state, path = excluded.path, size = excluded.size,
+       sha256 = excluded.sha256, code = NULL, reason = excluded.reason, owes_after = excluded.owes_after`,
     epoch,
     candidate.uid,
     storableId(candidate.messageId),

@@ -1,7 +1,14 @@
 /** The ledger's rows about messages: what became of each UID, and what is on its way to its final place. */
 import type { PlainError } from '../errors.ts';
 import { storableId } from '../message-id.ts';
-import type { Extensions, MessageMetadata, MessageState, UidRanges } from '../model.ts';
+import type {
+  Extensions,
+  LeftOut,
+  MessageIdentity,
+  MessageMetadata,
+  MessageState,
+  UidRanges,
+} from '../model.ts';
 import { addUid, noUids, rangesOf, spanOf } from './block.ts';
 import type { Ledger } from './ledger.ts';
 import { datable } from './names.ts';
@@ -26,6 +33,15 @@ export interface MessageFacts extends Key {
   flags: string[];
   extensions?: Extensions | undefined;
   owesAfter: boolean;
+}
+
+/** A message that a rule leaves out. */
+export interface FilteredItem {
+  epochId: number;
+  identity: MessageIdentity;
+  /** RFC822.SIZE, bytes. */
+  declaredSize: number;
+  left: LeftOut;
 }
 
 /** A row of `staging`: a message between "staged" and "published" or "quarantined". */
@@ -53,6 +69,8 @@ export interface Known {
   code: string | null;
   /** Its staging row exists: a publishing has begun and is not settled. */
   staging: boolean;
+  /** It is in a block. */
+  packed: boolean;
 }
 
 /** What the ledger has of a message, null where it is unknown. */
@@ -70,16 +88,30 @@ export function knownMessage(ledger: Ledger, key: Key): Known | null {
     key.epoch,
     key.uid,
   );
-  if (row !== undefined) return { ...row, complete: row.complete === 1, staging: row.staging === 1 };
+  if (row !== undefined)
+    return { ...row, complete: row.complete === 1, staging: row.staging === 1, packed: false };
   const packed = packedRow(ledger, key.epoch, key.uid);
   return packed === undefined
     ? null
-    : { state: packed.state, copies: packed.copies, complete: true, code: null, staging: false };
+    : {
+        state: packed.state,
+        copies: packed.copies,
+        complete: true,
+        code: null,
+        staging: false,
+        packed: true,
+      };
 }
 
 /** True for a message quarantined unread because of its size: it is fetched once the limit admits it. */
 export function isUnread(known: Known): boolean {
   return known.state === 'quarantined' && !known.complete && known.code === 'MESSAGE_TOO_LARGE';
+}
+
+/** True for a message that was left aside, and that another outcome may replace. */
+export function isReplaceable(known: Known): boolean {
+  const { state, staging, packed } = known;
+  return !staging && !packed && (state === 'unfetchable' || state === 'filtered' || isUnread(known));
 }
 
 /** Records "staged" (inside a transaction): from its commit on the message is ours to hand over. */
@@ -208,7 +240,9 @@ export function handledUids(
   const rows = ledger.iterate<{ uid: number }>(
     `SELECT uid FROM message WHERE epoch = ? AND uid BETWEEN ? AND ? AND state <> 'staged'
        AND NOT (state = 'quarantined' AND complete = 0 AND code = 'MESSAGE_TOO_LARGE' AND declared_size <= ?)
-       AND NOT (state = 'unfetchable' AND ?)`,
+       AND NOT (state = 'unfetchable' AND ?)
+       AND NOT (state = 'filtered' AND EXISTS (SELECT 1 FROM replay r
+         WHERE r.epoch = message.epoch AND r.uid = message.uid AND r.code IS NULL))`,
     epoch,
     low,
     high,
@@ -261,6 +295,25 @@ export function recordUnfetchable(
     epoch,
     message.uid,
   );
+}
+
+/** Records a message that a rule leaves out (inside a transaction), in place of a request to judge it anew. */
+export function recordFiltered(ledger: Ledger, item: FilteredItem, now: number): void {
+  const { identity, declaredSize, left } = item;
+  const key = { epoch: item.epochId, uid: identity.uid };
+  const { internalDate, flags, extensions } = identity;
+  const { rule, ...bytes } = left;
+  const facts = { ...key, ...bytes, declaredSize, internalDate, flags, extensions, owesAfter: false };
+  putMessage(ledger, facts, { state: 'filtered', parsed: bytes.sha256 !== null }, now);
+  ledger.run(
+    `UPDATE message SET state = 'filtered', path = NULL, code = NULL, reason = ?, complete = 1, recorded_at = ?
+     WHERE epoch = ? AND uid = ?`,
+    rule,
+    now,
+    key.epoch,
+    key.uid,
+  );
+  ledger.run('DELETE FROM replay WHERE epoch = ? AND uid = ?', key.epoch, key.uid);
 }
 
 /** The words of an error, as `list` and the quarantine's `.error` tell them. */

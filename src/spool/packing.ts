@@ -28,7 +28,7 @@ const PACKABLE = `epoch = ? AND uid BETWEEN ? AND ?
   AND NOT EXISTS (SELECT 1 FROM replay r WHERE r.epoch = message.epoch AND r.uid = message.uid)`;
 
 const SETTLED_COLUMNS = `uid, state, message_id, declared_size, size, sha256, internal_date, flags, path, copies,
-  recorded_at, claimed, extensions`;
+  recorded_at, claimed, extensions, reason`;
 
 /** The row of a message that is packed, undefined for any other. */
 export function packedRow(ledger: Ledger, epoch: number, uid: number): SettledRow | undefined {
@@ -63,14 +63,15 @@ function packSpan(ledger: Ledger, epoch: number, span: number): void {
   const rows = [...blockRows(ledger, epoch, span), ...settled].sort((a, b) => a.uid - b.uid);
   const { uids, facts, hashes } = encodeBlock(rows);
   ledger.run(
-    `INSERT INTO block (epoch, span, count, last_uid, newest, recorded_at, uids, facts, hashes)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT (epoch, span) DO UPDATE SET count = excluded.count, last_uid = excluded.last_uid,
-       newest = excluded.newest, recorded_at = excluded.recorded_at, uids = excluded.uids, facts = excluded.facts,
-       hashes = excluded.hashes`,
+    `INSERT INTO block (epoch, span, count, filtered, last_uid, newest, recorded_at, uids, facts, hashes)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (epoch, span) DO UPDATE SET count = excluded.count, filtered = excluded.filtered,
+       last_uid = excluded.last_uid, newest = excluded.newest, recorded_at = excluded.recorded_at,
+       uids = excluded.uids, facts = excluded.facts, hashes = excluded.hashes`,
     epoch,
     span,
     rows.length,
+    rows.filter(({ state, claimed }) => state === 'filtered' && claimed === 0).length,
     Math.max(...rows.map(({ uid }) => uid)),
     Math.max(...rows.map(({ internal_date }) => internal_date)),
     Math.max(...rows.map(({ recorded_at }) => recorded_at)),
@@ -85,7 +86,7 @@ function packSpan(ledger: Ledger, epoch: number, span: number): void {
 function unpackSpan(ledger: Ledger, epoch: number, span: number, claimable: boolean): void {
   for (const row of blockRows(ledger, epoch, span)) {
     ledger.run(
-      `INSERT INTO message (epoch, ${SETTLED_COLUMNS}, claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO message (epoch, ${SETTLED_COLUMNS}, claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       epoch,
       row.uid,
       row.state,
@@ -100,10 +101,19 @@ function unpackSpan(ledger: Ledger, epoch: number, span: number, claimable: bool
       row.recorded_at,
       row.claimed,
       row.extensions,
+      row.reason,
       claimable && row.claimed === 0 ? 1 : 0,
     );
   }
   ledger.run('DELETE FROM block WHERE epoch = ? AND span = ?', epoch, span);
+}
+
+/** The filtered messages of an epoch, or of part of it, become rows again (inside a transaction); false once all are. */
+export function unpackFiltered(ledger: Ledger, epoch: number): boolean {
+  const sql = 'SELECT span FROM block WHERE epoch = ? AND filtered > 0 LIMIT ?';
+  const blocks = ledger.all<{ span: number }>(sql, epoch, BLOCKS_PER_CALL);
+  for (const { span } of blocks) unpackSpan(ledger, epoch, span, false);
+  return blocks.length > 0;
 }
 
 /** A message that is packed becomes a row again, since it is to change (inside a transaction). */

@@ -21,7 +21,7 @@ export interface ListedMessage extends Mailbox {
   receivedAt: number;
   /** ms; null unless it is published. */
   publishedAt: number | null;
-  /** Why it is not published, or why its last replay failed: an error's code and words. */
+  /** Why it is not published, or why its last replay failed: an error's code and words, or a filter's rule. */
   reason: string | null;
 }
 
@@ -135,7 +135,7 @@ function rowsOf(
     .filter((row) => (state === undefined || row.state === state) && row.recorded_at >= since)
     .map((row) => ({
       ...row,
-      ...{ account, folder, label, epoch, code: null, reason: null, replay_code: null, replay_reason: null },
+      ...{ account, folder, label, epoch, code: null, replay_code: null, replay_reason: null },
       size: row.size ?? row.declared_size,
     }));
 }
@@ -201,15 +201,17 @@ function listed(row: ListedRow): ListedMessage {
 }
 
 const reasonOf = (code: string | null, reason: string | null): string | null =>
-  code === null ? null : [code, reason].filter(Boolean).join(': ');
+  [code, reason].filter(Boolean).join(': ') || null;
 
 /** How many messages of a mailbox were left aside, over all its epochs. */
 export interface MailboxCounts {
   quarantined: number;
   unfetchable: number;
+  /** Left out by a rule. */
+  filtered: number;
 }
 
-/** Counts what was left aside in a mailbox: its index holds nothing else. */
+/** Counts what was left aside in a mailbox: the indexes hold nothing else. */
 export function mailboxCounts(ledger: Ledger, mailbox: Mailbox): MailboxCounts {
   const count = (state: string) =>
     ledger.get<{ count: number }>(
@@ -219,7 +221,20 @@ export function mailboxCounts(ledger: Ledger, mailbox: Mailbox): MailboxCounts {
       mailbox.account,
       mailbox.folder,
     )?.count ?? 0;
-  return { quarantined: count('quarantined'), unfetchable: count('unfetchable') };
+  const filtered = ledger.get<{ count: number }>(
+    `WITH mine AS (SELECT id FROM epoch WHERE account = ? AND folder = ?)
+     SELECT (SELECT count(*) FROM message INDEXED BY message_filtered
+         WHERE state = 'filtered' AND claimed = 0 AND epoch IN mine)
+       + (SELECT coalesce(sum(filtered), 0) FROM block INDEXED BY block_filtered
+         WHERE filtered > 0 AND epoch IN mine) AS count`,
+    mailbox.account,
+    mailbox.folder,
+  );
+  return {
+    quarantined: count('quarantined'),
+    unfetchable: count('unfetchable'),
+    filtered: filtered?.count ?? 0,
+  };
 }
 
 /** A mailbox that holds with EPOCH_UNCLEAR, and how many candidates match nothing. */

@@ -5,7 +5,7 @@ import { onStorage } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { errorText, type Key } from './messages.ts';
 import { folderSlug, messageId, parseId, publishedName } from './names.ts';
-import { unpackMessage } from './packing.ts';
+import { unpackFiltered, unpackMessage } from './packing.ts';
 import type { Storage } from './storage.ts';
 
 /** In so many runs that died over it a replay is begun; then its message stays where it is. */
@@ -130,14 +130,71 @@ function refusalOf(
   if (message.state === 'published') {
     return again ? null : { code: 'ALREADY_PUBLISHED', remedy: 'add --again for a second document' };
   }
+  if (message.state === 'filtered') {
+    const remedy = 'change the rules, then `mailwatchd replay --filtered`';
+    return { code: 'SOURCE_MISSING', detail: 'a rule left it out', remedy };
+  }
   return { code: 'SOURCE_MISSING', detail: `the message is ${message.state}` };
 }
 
-/** The requests that wait, oldest first; one that failed has its code, and waits no more. */
+/**
+ * Leaves requests to judge anew what rules left out, as far as it may still be on the server: of each mailbox's present
+ * epoch. Some blocks at a time, so that a daemon that runs waits for no more than that; returns how many wait.
+ */
+export function requestFiltered(ledger: Ledger, now: number): number {
+  const epochs = ledger.all<{ id: number }>('SELECT max(id) AS id FROM epoch GROUP BY account, folder');
+  for (const { id } of epochs) {
+    for (let more = true; more; ) {
+      more = ledger.transaction(() => {
+        const unpacked = unpackFiltered(ledger, id);
+        ledger.run(
+          `INSERT INTO replay (epoch, uid, again, requested_at)
+           SELECT epoch, uid, 0, ? FROM message WHERE epoch = ? AND state = 'filtered' AND claimed = 0
+           ON CONFLICT (epoch, uid) DO UPDATE SET requested_at = excluded.requested_at, code = NULL, reason = NULL`,
+          now,
+          id,
+        );
+        return unpacked;
+      });
+    }
+  }
+  return ledger.get<{ count: number }>(`SELECT count(*) AS count ${TO_JUDGE}`)?.count ?? 0;
+}
+
+/** Requests that a mailbox answers, by judging its message anew. */
+const TO_JUDGE = `FROM replay r JOIN message m ON m.epoch = r.epoch AND m.uid = r.uid AND m.state = 'filtered'
+  WHERE r.code IS NULL`;
+
+/** UIDs of an epoch's messages that are to be judged anew, ascending (`MailboxLedger.toJudgeAnew`). */
+export function uidsToJudge(ledger: Ledger, epoch: number): number[] {
+  return ledger
+    .all<{ uid: number }>(`SELECT r.uid ${TO_JUDGE} AND r.epoch = ? ORDER BY r.uid`, epoch)
+    .map(({ uid }) => uid);
+}
+
+/** The mailboxes that have some of them. */
+export function mailboxesToJudge(ledger: Ledger): Mailbox[] {
+  return ledger.all<{ account: string; folder: string }>(
+    `SELECT DISTINCT account, folder FROM epoch WHERE id IN (SELECT r.epoch ${TO_JUDGE})`,
+  );
+}
+
+/** Withdraws requests for messages that the server has no longer: they stay filtered. */
+export function withdrawGone(ledger: Ledger, epoch: number, uids: number[]): void {
+  ledger.transaction(() => {
+    for (const uid of uids) ledger.run('DELETE FROM replay WHERE epoch = ? AND uid = ?', epoch, uid);
+  });
+}
+
+/**
+ * The requests that wait for a parser, oldest first; one that failed has its code, and waits no more. One for a filtered
+ * message is its mailbox's.
+ */
 export function pendingReplays(ledger: Ledger): Replay[] {
   const rows = ledger.all<Omit<Replay, 'id'> & { label: string }>(
     `SELECT r.number, r.epoch AS epochId, r.uid, r.requested_at AS requestedAt, e.account, e.folder, e.label
-     FROM replay r JOIN epoch e ON e.id = r.epoch WHERE r.code IS NULL ORDER BY r.number`,
+     FROM replay r JOIN epoch e ON e.id = r.epoch JOIN message m ON m.epoch = r.epoch AND m.uid = r.uid
+     WHERE r.code IS NULL AND m.state <> 'filtered' ORDER BY r.number`,
   );
   return rows.map(({ label, ...row }) => ({ ...row, id: messageId(row.folder, label, row.uid) }));
 }

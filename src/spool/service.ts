@@ -5,15 +5,29 @@ import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
 import { advance, epochsOf, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import { type Files, onStorage } from './files.ts';
-import { type Arrival, type Handover, openHandover } from './handover.ts';
+import { type Arrival, type Handover, leaveOut, openHandover } from './handover.ts';
 import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
-import { handledUids, owedAfterActions, recordUnfetchable, settleAfterActions } from './messages.ts';
+import {
+  type FilteredItem,
+  handledUids,
+  owedAfterActions,
+  recordUnfetchable,
+  settleAfterActions,
+} from './messages.ts';
 import { mailboxName, stagedStem } from './names.ts';
 import { createPacker, makeClaimable, type Packer } from './packing.ts';
 import { demandPair, pairingFault } from './pairing.ts';
 import { mailboxCounts } from './reading.ts';
-import { beginReplay, failReplay, pendingReplays, type Replay } from './replays.ts';
+import {
+  beginReplay,
+  failReplay,
+  mailboxesToJudge,
+  pendingReplays,
+  type Replay,
+  uidsToJudge,
+  withdrawGone,
+} from './replays.ts';
 import { lastArrival, type RhythmReading, readRhythm } from './rhythm.ts';
 import { settleFormer, sweepRuns } from './settle.ts';
 import { newRun, openStorage, type Storage, type StorageSettings } from './storage.ts';
@@ -45,6 +59,7 @@ export interface Run {
 /** Writes that need no commit of their own: they ride in the next batch's. */
 export type Riding =
   | { kind: 'advance'; epochId: number; scannedThrough: number }
+  | { kind: 'filtered'; item: FilteredItem }
   | { kind: 'settleAfterActions'; epochId: number; uids: number[] };
 
 export type Calls = ReturnType<typeof callsOn>;
@@ -100,10 +115,12 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
     run,
     calls: callsOn(ledger, storage, handover, packer, run, now),
     batch(arrivals, riding) {
-      packer.came(arrivals.map(({ item }) => item.epochId));
+      const filtered = riding.flatMap((write) => (write.kind === 'filtered' ? [write.item] : []));
+      packer.came([...arrivals.map(({ item }) => item.epochId), ...filtered.map(({ epochId }) => epochId)]);
       return handover.hand(arrivals, () => {
         for (const write of riding) {
           if (write.kind === 'advance') advance(ledger, write.epochId, write.scannedThrough, now());
+          else if (write.kind === 'filtered') leaveOut(ledger, storage, write.item, now());
           else settleAfterActions(ledger, write.epochId, write.uids);
         }
       });
@@ -250,6 +267,9 @@ function callsOn(
       return beginReplay(ledger, storage, run.id, replay.number, stem);
     },
     failReplay: (replay: Replay, error: PlainError) => failReplay(ledger, replay, error),
+    toJudgeAnew: (epochId: number) => uidsToJudge(ledger, epochId),
+    recordGone: (epochId: number, uids: number[]) => withdrawGone(ledger, epochId, uids),
+    mailboxesToJudge: () => mailboxesToJudge(ledger),
     counts: (mailbox: Mailbox) => mailboxCounts(ledger, mailbox),
     lastArrival: (mailbox: Mailbox) => lastArrival(ledger, mailbox),
     readRhythm: (mailbox: Mailbox, before: RhythmReading | null) =>

@@ -5,6 +5,7 @@ import type { Epoch, Mailbox, MessageIdentity, MessageMetadata, StageTarget } fr
 import type { MailboxLedger } from '../ports.ts';
 import { siblingModule } from '../sibling.ts';
 import type { AcceptItem } from './handover.ts';
+import type { FilteredItem } from './messages.ts';
 import { messageIdentity, stagedStem } from './names.ts';
 import type { QuarantineItem } from './quarantine.ts';
 import type { MailboxCounts } from './reading.ts';
@@ -45,6 +46,8 @@ export interface Spool extends MailboxLedger {
   accept(item: AcceptItem): Promise<void>;
   /** Hands a message over to quarantine, like `accept`. A file as `source` is taken over. */
   quarantine(item: QuarantineItem): Promise<void>;
+  /** Records a message that a rule leaves out: resolves after the commit. LEDGER_FAILED, STORAGE_*. */
+  leaveOut(item: FilteredItem): Promise<void>;
   /**
    * Finishes what is staged and failed to be published, and makes the run's directory again where
    * somebody removed it; rejects with what is still in the way. `accept` does the former by itself
@@ -64,6 +67,8 @@ export interface Spool extends MailboxLedger {
   beginReplay(replay: Replay): Promise<BegunReplay>;
   /** The request failed for good: it is kept with its reason. */
   failReplay(replay: Replay, error: PlainError): Promise<void>;
+  /** The mailboxes with filtered messages that are to be judged anew, by `toJudgeAnew`. */
+  mailboxesToJudge(): Promise<Mailbox[]>;
   counts(mailbox: Mailbox): Promise<MailboxCounts>;
   /** Calls back once if the thread dies. */
   onFatal(callback: (error: MailwatchdError) => void): void;
@@ -178,6 +183,7 @@ export async function openSpool(
     },
     accept: (item) => write({ kind: 'arrival', arrival: { kind: 'document', item } }),
     quarantine: (item) => write({ kind: 'arrival', arrival: { kind: 'quarantine', item } }),
+    leaveOut: (item) => write({ kind: 'riding', write: { kind: 'filtered', item } }),
     settle: () => call('settle'),
     advance: (epochId, scannedThrough) =>
       write({ kind: 'riding', write: { kind: 'advance', epochId, scannedThrough } }),
@@ -207,6 +213,9 @@ export async function openSpool(
       return { ...begun, target: target(begun.identity, begun.name, false) };
     },
     failReplay: (replay, error) => call('failReplay', replay, error),
+    toJudgeAnew: (epochId) => call('toJudgeAnew', epochId),
+    recordGone: (epochId, uids) => call('recordGone', epochId, uids),
+    mailboxesToJudge: () => call('mailboxesToJudge'),
     counts: (mailbox) => call('counts', mailbox),
     lastArrival: (mailbox) => call('lastArrival', mailbox),
     async rhythm(mailbox, enough) {

@@ -39,6 +39,8 @@ export interface MailboxStatus {
    */
   delay?: { count: number; p50: number; p95: number; p99: number; max: number } | null;
   quarantined: number;
+  /** Left out by a rule. */
+  filtered: number;
   /** Until when the server's certificate is valid; null without TLS. */
   certificateEndsAt?: string | null;
   /** Until when the login by OAuth2 lasts; null where the provider does not tell. */

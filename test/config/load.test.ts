@@ -25,6 +25,7 @@ describe('defaults', () => {
           auth: { password: { file: '/run/secrets/absent' } },
           folders: ['INBOX'],
           start: { kind: 'new' },
+          filter: null,
           after: { seen: false, move: null, delete: false },
           authservIds: [],
           canary: null,

@@ -53,6 +53,7 @@ export interface MailboxStatus {
   stored: number;
   missing: number;
   quarantined: number;
+  filtered: number;
 }
 
 export interface RunningDaemon {

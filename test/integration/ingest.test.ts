@@ -26,7 +26,7 @@ async function watch(rig: Rig, limits: { parseSeconds: number; parseMemoryMb: nu
   const parsers = startParsers({ size: 1, stagingDirectory: spool.run.directory, ...limits, entry });
   await parsers.warm();
   const budget = createBudget(config.limits.inFlightBytes);
-  const handled = { published: 0, quarantined: 0 };
+  const handled = { published: 0, quarantined: 0, filtered: 0 };
   const intake = createIntake({
     spool,
     parsers,

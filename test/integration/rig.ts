@@ -44,6 +44,7 @@ export async function makeRig(port: number, accounts: Partial<AccountConfig>[] =
         auth: { password: { plain: new Secret(PASSWORD) } },
         folders: ['INBOX'],
         start: { kind: 'all' },
+        filter: null,
         after: { seen: false, move: null, delete: false },
         authservIds: [],
         canary: null,

@@ -41,6 +41,7 @@ async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: Scr
           credential: async () => ({ password: PASSWORD }),
           start: { kind: 'all' },
           after: { seen: false, move: null, delete: false },
+          filter: null,
           pollEvery: POLL_MS,
           idleRenewEvery: IDLE_RENEW_MS,
         },

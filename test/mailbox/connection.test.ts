@@ -4,12 +4,15 @@ import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import type { MailwatchdError } from '../../src/errors.ts';
+import type { Filter } from '../../src/filter.ts';
 import type { ConnectAccountOptions } from '../../src/mailbox/account.ts';
 import { fault } from '../../src/mailbox/faults.ts';
-import { planMailbox } from '../../src/mailbox/plan.ts';
+import { type PlanOptions, planMailbox } from '../../src/mailbox/plan.ts';
 import { probeMailbox } from '../../src/mailbox/probe.ts';
 import type { AccountSettings } from '../../src/mailbox/watcher.ts';
+import { judgeStart as judgeBytes } from '../../src/message/judging.ts';
 import { PROVIDERS, providerOfHost } from '../../src/providers/index.ts';
+import { rule } from '../rules.ts';
 import { type CertificateFiles, type Certificates, createCertificates } from '../servers/certificates.ts';
 import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
 import { collectLog, mail, PASSWORD } from './harness.ts';
@@ -26,6 +29,7 @@ const pem = ({ certificate, key }: CertificateFiles) => ({
 });
 
 const account = (port: number, changes: Partial<AccountSettings> = {}): AccountSettings => ({
+  filter: null,
   name: 'support',
   host: '127.0.0.1',
   port,
@@ -404,6 +408,8 @@ describe('folders', () => {
 });
 
 describe('plan', () => {
+  const judgeStart: PlanOptions['judgeStart'] = async (filter, message, start) =>
+    judgeBytes(start, { ...message, filter, at: Date.now() });
   const day = (date: string) => new Date(`${date}T00:00:00Z`);
   test.each([
     [{ kind: 'all' } as const, { messages: 3, bytes: 300, oldest: '2026-10-01', newest: '2026-11-15' }],
@@ -416,12 +422,39 @@ describe('plan', () => {
     await using server = await startScriptedServer();
     for (const date of ['2026-11-15', '2026-10-01', '2026-11-01'])
       server.deliver('INBOX', 'x'.repeat(100), { internalDate: day(date) });
-    const plan = await planMailbox(account(server.port, { start }), 'INBOX', options());
+    const plan = await planMailbox(account(server.port, { start }), 'INBOX', { ...options(), judgeStart });
     expect(plan).toEqual({
       ...expected,
       oldest: expected.oldest && day(expected.oldest).getTime(),
       newest: expected.newest && day(expected.newest).getTime(),
+      rules: [],
     });
     expect(server.commands.filter((command) => /BODY|STORE/.test(command))).toEqual([]);
+  });
+
+  test('what rules make of each message, by its header and size', async () => {
+    await using server = await startScriptedServer();
+    for (const subject of ['invoice 1', 'invoice 2', 'invoice 3 with news', 'other', 'file'])
+      server.deliver('INBOX', mail(subject));
+    server.deliver('INBOX', mail('invoice 4').concat('x'.repeat(5000)));
+    const rules: Filter = {
+      only: [
+        rule('invoices', { subject: { contains: 'invoice' } }),
+        rule('files', { attachment: true, subject: { contains: 'file' } }),
+      ],
+      except: [rule('news', { subject: { contains: 'news' } }), rule('large', { largerThan: 4000 })],
+    };
+    const settings = account(server.port, { start: { kind: 'all' }, filter: rules });
+    const plan = await planMailbox(settings, 'INBOX', { ...options(), judgeStart });
+    expect(plan.messages).toBe(3);
+    expect(plan.rules).toEqual([
+      { name: 'invoices', takes: true, messages: 2 },
+      { name: 'files', takes: true, messages: 0 },
+      { name: 'no rule of only', takes: false, messages: 1 },
+      { name: 'news', takes: false, messages: 1 },
+      { name: 'large', takes: false, messages: 1 },
+      { name: null, takes: true, messages: 1 },
+    ]);
+    expect(server.commands.filter((command) => /BODY\.PEEK\[\]\)|STORE/.test(command))).toEqual([]);
   });
 });

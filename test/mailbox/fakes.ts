@@ -5,11 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBudget } from '../../src/budget.ts';
 import type { MailwatchdError } from '../../src/errors.ts';
+import { judge } from '../../src/filter.ts';
+import { parseMessage } from '../../src/message/document.ts';
+import { judgeDocument, judgeStart } from '../../src/message/judging.ts';
 import type { Epoch, Extensions, FetchedMessage, Mailbox, MessageMetadata } from '../../src/model.ts';
 import type { Intake, MailboxLedger, Observation } from '../../src/ports.ts';
 
 export interface Row {
-  state: 'published' | 'quarantined' | 'unfetchable' | 'carried';
+  state: 'published' | 'quarantined' | 'unfetchable' | 'filtered' | 'carried';
   messageId: string | null;
   size: number;
   sha256: string | null;
@@ -35,6 +38,10 @@ export interface FakeLedger extends MailboxLedger {
   owesAfterActions: boolean;
   /** When its mail came, ms, ascending. */
   history: number[];
+  /** UIDs of filtered messages that are to be judged anew. */
+  toJudge: Set<number>;
+  /** Those that were not there any more. */
+  gone: number[];
   states(epoch?: number): Record<number, Row['state']>;
 }
 
@@ -74,6 +81,8 @@ export function createLedger(): FakeLedger {
     failure: null,
     owesAfterActions: false,
     history: [],
+    toJudge: new Set(),
+    gone: [],
     states: (epoch = current()?.id ?? 0) =>
       Object.fromEntries([...rowsOf(epoch)].map(([uid, row]) => [uid, row.state])),
 
@@ -114,6 +123,7 @@ export function createLedger(): FakeLedger {
         .filter(
           ([uid, row]) => uid >= low && uid <= high && !(retryUnfetchable && row.state === 'unfetchable'),
         )
+        .filter(([uid]) => !ledger.toJudge.has(uid))
         .map(([uid]) => uid)
         .sort((a, b) => a - b);
       return Uint32Array.from(uids.flatMap((uid) => [uid, uid]));
@@ -184,6 +194,14 @@ export function createLedger(): FakeLedger {
       const lastAt = history.at(-1) ?? 0;
       return { arrivals: history.length, firstAt, lastAt, longest: Math.max(0, ...gaps), complete: true };
     },
+    async toJudgeAnew() {
+      await guard();
+      return [...ledger.toJudge].toSorted((a, b) => a - b);
+    },
+    async recordGone(_epochId, uids) {
+      for (const uid of uids) ledger.toJudge.delete(uid);
+      ledger.gone.push(...uids);
+    },
     async owedAfterActions(epochId, limit) {
       return [...rowsOf(epochId)]
         .filter(([, row]) => row.owed)
@@ -211,6 +229,7 @@ export interface Published {
 
 export interface FakeIntake extends Intake, Disposable {
   published: Published[];
+  filtered: { uid: number; rule: string }[];
   /** UIDs in accept that have not resolved, in the order of their coming. */
   working: number[];
   mostWorking: number;
@@ -228,8 +247,15 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
     const rows = ledger.rows.get(epoch.id) ?? new Map<number, Row>();
     if (rows.get(uid)?.state === 'published') throw new Error(`UID ${uid} was published twice`);
     ledger.rows.set(epoch.id, rows.set(uid, row));
+    ledger.toJudge.delete(uid);
+  };
+  const filtered = ({ epoch, uid, size }: MessageMetadata & { epoch: Epoch }, rule: string) => {
+    intake.filtered.push({ uid, rule });
+    const nothing = { messageId: null, sha256: null, owed: false, claimed: false };
+    record(epoch, uid, { state: 'filtered', size, ...nothing });
   };
   const intake: FakeIntake = {
+    filtered: [],
     published: [],
     working: [],
     mostWorking: 0,
@@ -239,8 +265,8 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
       intake.reserved.push({ bytes, alone: options.alone });
       return budget.reserve(bytes, options);
     },
-    async accept(message) {
-      const { epoch, uid } = message;
+    async accept(message, filter) {
+      const { epoch, uid, size, internalDate } = message;
       intake.working.push(uid);
       intake.mostWorking = Math.max(intake.mostWorking, intake.working.length);
       try {
@@ -248,6 +274,12 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
         const file = !Buffer.isBuffer(message.source);
         const source = Buffer.isBuffer(message.source) ? message.source : readFileSync(message.source.file);
         const text = source.toString('latin1');
+        const candidate = filter && { filter, size, internalDate, at: Date.now() };
+        const verdict = candidate && judgeDocument(parseMessage(source, { identity: null }), candidate);
+        if (verdict?.kind === 'filtered') {
+          filtered(message, verdict.rule);
+          return 'filtered';
+        }
         record(epoch, uid, {
           state: 'published',
           messageId: /^message-id: *<(.*)>/im.exec(text)?.[1] ?? null,
@@ -256,7 +288,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
           owed: ledger.owesAfterActions,
           claimed: false,
         });
-        const { flags, internalDate, extensions } = message;
+        const { flags, extensions } = message;
         intake.published.push({
           uid,
           epoch: epoch.label,
@@ -267,9 +299,16 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
           ...(extensions && { extensions }),
           file,
         });
+        return 'published';
       } finally {
         intake.working.splice(intake.working.indexOf(uid), 1);
       }
+    },
+    async leaveOut({ start, ...message }, filter) {
+      const candidate = { ...message, filter, at: Date.now() };
+      const verdict = start === null ? judge(candidate, null, null) : judgeStart(start, candidate).verdict;
+      if (verdict.kind === 'filtered') filtered(message, verdict.rule);
+      return verdict.kind === 'filtered';
     },
     async quarantineUnread(epoch, { uid, size }, header, error) {
       record(epoch, uid, {

@@ -99,6 +99,7 @@ export async function createHarness(options: ScriptedOptions = {}): Promise<Harn
           user: 'ann@example.org',
           credential: async () => ({ password: PASSWORD }),
           start: { kind: 'all' },
+          filter: null,
           after: { seen: false, move: null, delete: false },
           pollEvery: POLL_MS,
           idleRenewEvery: IDLE_RENEW_MS,

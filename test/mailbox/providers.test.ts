@@ -21,6 +21,7 @@ const settings = (port: number, provider: ProviderName | null, credential: objec
   user: 'ann@example.org',
   credential: async () => credential as { password: string },
   start: { kind: 'all' } as const,
+  filter: null,
   after: { seen: false, move: null, delete: false },
   pollEvery: 60_000,
   idleRenewEvery: 300_000,

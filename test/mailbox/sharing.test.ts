@@ -33,6 +33,7 @@ async function share(
     user: 'ann@example.org',
     credential: async () => ({ password: PASSWORD }),
     start: { kind: 'all' as const },
+    filter: null,
     after: { seen: false, move: null, delete: false },
     pollEvery: POLL_MS,
     idleRenewEvery: 300_000,

@@ -26,7 +26,8 @@ const outOfTurn = {
 const frame = (json) => Buffer.concat([Uint8Array.of(json.length, 0, 0, 0), Buffer.from(json)]);
 
 function obey({ number, job }) {
-  const [order, mark] = Buffer.from(job.source).toString().split(' ');
+  const [order, word] = Buffer.from(job.source).toString().split(' ');
+  const mark = order === 'filtered' ? undefined : word;
   const once = mark !== undefined && existsSync(mark);
   if (!once && order === 'stop') {
     writeFileSync(mark, '');
@@ -62,6 +63,10 @@ function obey({ number, job }) {
   if (order === 'full') return send({ kind: 'failed', number, error: { code: 'STORAGE_FULL' } });
   if (!once && order === 'bad')
     return send({ kind: 'failed', number, error: { code: 'PARSE_FAILED', detail: 'bad' } });
+  // Of a header: `filtered NAME` by a rule of that name.
+  const verdict = { kind: 'filtered', rule: word };
+  if (order === 'filtered')
+    return send({ kind: 'done', number, result: { verdict, takenBy: null, messageId: null } });
   send({ kind: 'done', number, result: { order, pid: process.pid } });
 }
 

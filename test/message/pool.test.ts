@@ -9,6 +9,7 @@ import { type Clock, systemClock } from '../../src/clock.ts';
 import { type ParserPool, type ParserPoolOptions, startParsers } from '../../src/message/pool.ts';
 import { spawnSandboxed } from '../../src/message/sandbox.ts';
 import { createManualClock } from '../clock.ts';
+import { rule } from '../rules.ts';
 
 const entry = new URL('./poison-parser.mjs', import.meta.url);
 let directory: string;
@@ -51,6 +52,29 @@ type Answer = { order: string; pid: number };
 const order = (to: ParserPool, text: string) =>
   to.parseToDocument({ source: Buffer.from(text), attachments: null }) as unknown as Promise<Answer>;
 const mark = (name: string) => join(directory, name);
+
+/** What the header leaves out: the poison parser claims that a rule of the name in the order did. */
+const judgeBy = (to: ParserPool, text: string) => {
+  const filter = { only: [], except: [rule('news', { list: true })] };
+  const candidate = { filter, size: 1, internalDate: 0, at: 0 };
+  return to.judge({ name: 'support/1', source: Buffer.from(text), candidate });
+};
+
+test.each([
+  ['filtered news', { kind: 'filtered', rule: 'news' }],
+  // No rule of that name: whoever took a parser over may not write into the ledger what he likes.
+  ['filtered another', { kind: 'undecided' }],
+  ['exit', { kind: 'undecided' }],
+  ['bad', { kind: 'undecided' }],
+])('a header of which a parser says %s', async (text, verdict) => {
+  expect((await judgeBy(pool(), text)).verdict).toEqual(verdict);
+});
+
+test('where no parser can be started nothing is judged', async () => {
+  const parsers = pool();
+  await parsers.stop();
+  await expect(judgeBy(parsers, 'filtered news')).rejects.toMatchObject({ code: 'PARSER_UNAVAILABLE' });
+});
 
 test('many messages through few processes, each answered', async () => {
   const parsers = pool();

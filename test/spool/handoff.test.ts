@@ -756,14 +756,14 @@ test('what cannot be fetched is recorded, asked for on demand, and published whe
     uidsIn(service.calls.handled(epoch.id, 1, 9, { messageBytes: 1e6, retryUnfetchable }));
   expect(handled(false)).toEqual([5]);
   expect(handled(true)).toEqual([]);
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 1 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 1, filtered: 0 });
   const comes = () => staged(place, service, epoch, 5);
   expect(hand(service, comes(), comes(), staged(place, service, epoch, 6))).toEqual([null, null, null]);
   service.flush();
   const states = () => [...listMessages(place.state)].map(({ state }) => state);
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, filtered: 0 });
   expect(states()).toEqual(['published', 'published']);
   service.calls.recordUnfetchable(epoch.id, message, { code: 'MESSAGE_UNFETCHABLE' });
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 0, unfetchable: 0, filtered: 0 });
   expect(states()).toEqual(['published', 'published']);
 });

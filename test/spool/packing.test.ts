@@ -1,4 +1,4 @@
-/** Proves: what is packed is told, recognized, replayed and kept from coming twice as before; and a ledger of version 1 goes on. */
+/** Proves: what is packed is told, recognized, replayed and kept from coming twice as before; and a ledger of an older version goes on. */
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -15,6 +15,7 @@ import {
   hand,
   hashOf,
   INBOX,
+  leftOut,
   MORNING,
   makePlace,
   metadata,
@@ -83,7 +84,7 @@ const list = (place: Place, filter: ListFilter = {}) => [...listMessages(place.s
 test('a block gives back every row as it was', () => {
   const text = fc.string({ unit: 'grapheme' });
   const row = fc.record({
-    state: fc.constantFrom('published' as const, 'carried' as const, 'skipped' as const),
+    state: fc.constantFrom('published' as const, 'filtered' as const, 'carried' as const, 'skipped' as const),
     message_id: fc.option(text),
     declared_size: fc.maxSafeNat(),
     size: fc.option(fc.nat()),
@@ -99,6 +100,7 @@ test('a block gives back every row as it was', () => {
     recorded_at: fc.maxSafeNat(),
     claimed: fc.constantFrom(0, 1),
     extensions: fc.option(text),
+    reason: fc.option(text),
   });
   const uids = fc.uniqueArray(fc.nat({ max: SPAN - 1 }), { minLength: 1, maxLength: 20 });
   fc.assert(
@@ -122,27 +124,15 @@ test('a block of version 2 gives back its rows, without what it did not know', (
   const row = {
     ...{ uid: 1, state: 'published' as const, message_id: null, declared_size: 1, size: 1, sha256: null },
     ...{ internal_date: 1, flags: '[]', path: null, copies: 1, recorded_at: 1, claimed: 0, extensions: '{}' },
+    reason: 'newsletters',
   };
   const { facts, ...block } = encodeBlock([row, { ...row, uid: 2 }]);
   const columns = JSON.parse(inflateRawSync(facts).toString()).slice(0, 11);
   const old = deflateRawSync(JSON.stringify(columns));
   expect(decodeBlock(0, { ...block, facts: old })).toEqual([
-    { ...row, extensions: null },
-    { ...row, uid: 2, extensions: null },
+    { ...row, extensions: null, reason: null },
+    { ...row, uid: 2, extensions: null, reason: null },
   ]);
-});
-
-test('a ledger of version 2 goes on', () => {
-  const { place, service } = stocked();
-  service.stop();
-  const database = new DatabaseSync(ledgerPath(place.state));
-  database.exec('ALTER TABLE message DROP COLUMN extensions; PRAGMA user_version = 2');
-  database.close();
-  const before = list(place);
-  const { calls } = open(place, quick);
-  expect(list(place)).toEqual(before);
-  const { epoch } = calls.openEpoch(INBOX, observation({ uidNext: FAR + 9 }));
-  expect(uidsIn(calls.handled(epoch.id, 1, FAR, ALL))).toEqual(UIDS);
 });
 
 test('what lies behind is packed, and list tells the same of it, in the same order, by every filter', () => {
@@ -226,7 +216,7 @@ test('nothing that is owed, asked for, or not at its end is packed', () => {
   expect(shape(place)).toEqual({ rows: 8, packed: 11 });
   expect(after.calls.owedAfterActions(epoch.id, 9)).toEqual([2]);
   expect(after.calls.pendingReplays()).toHaveLength(1);
-  expect(after.calls.counts(INBOX)).toEqual({ quarantined: 2, unfetchable: 1 });
+  expect(after.calls.counts(INBOX)).toEqual({ quarantined: 2, unfetchable: 1, filtered: 0 });
 });
 
 test('a block takes up later what came late, and only where that is worth making it anew', () => {
@@ -484,7 +474,7 @@ test('a ledger of version 1 goes on: nothing of it is lost, and it is packed in 
   const { epoch } = service.calls.openEpoch(INBOX, observation({ uidValidity: '18', uidNext: 9000 }));
   expect(epoch.id).toBe(2);
   expect([...service.calls.handled(2, 1, 9000, ALL)]).toEqual([1, 3000]);
-  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 1, unfetchable: 0 });
+  expect(service.calls.counts(INBOX)).toEqual({ quarantined: 1, unfetchable: 0, filtered: 0 });
   expect(service.calls.owedAfterActions(2, 9)).toEqual([1600]);
   // What was claimed before is claimed still.
   const third = service.calls.openEpoch(INBOX, observation({ uidValidity: '19', uidNext: 9000 })).epoch;
@@ -499,10 +489,59 @@ test('a ledger of version 1 goes on: nothing of it is lost, and it is packed in 
   ).toEqual({ matched: [2, 3, 4], ambiguous: [], unmatched: [1] });
 });
 
-test('a ledger that was brought up to date has the tables and indexes of a new one', () => {
+/** Takes from a ledger what version 3 had not, and what version 2 had not. */
+const TO_VERSION_3 = `
+  DROP INDEX block_filtered;
+  DROP INDEX message_filtered;
+  ALTER TABLE block DROP COLUMN filtered;
+  PRAGMA user_version = 3;
+`;
+const TO_VERSION_2 = `
+  ${TO_VERSION_3}
+  ALTER TABLE message DROP COLUMN extensions;
+  PRAGMA user_version = 2;
+`;
+
+test('a ledger of version 2 goes on: its blocks are read, and packed anew with what is filtered', () => {
+  const { place, service, epoch } = stocked();
+  pack(service);
+  service.stop();
+  const before = list(place);
+  const database = new DatabaseSync(ledgerPath(place.state));
+  for (const { span, facts } of database.prepare('SELECT span, facts FROM block').all()) {
+    const columns = JSON.parse(inflateRawSync(facts as Uint8Array).toString()) as unknown[][];
+    const update = database.prepare('UPDATE block SET facts = ? WHERE span = ?');
+    update.run(deflateRawSync(JSON.stringify(columns.slice(0, 11))), span as number);
+  }
+  database.exec(TO_VERSION_2);
+  database.close();
+  expect(list(place)).toEqual(before);
+  const first = open(place, quick);
+  first.batch([], [leftOut(epoch, NEXT + 4), leftOut(epoch, NEXT + SPAN)]);
+  first.stop();
+  // A start looks through all.
+  const again = open(place, quick);
+  pack(again);
+  expect(shape(place)).toEqual({ rows: 2, packed: 16 });
+  expect(again.calls.counts(INBOX).filtered).toBe(2);
+  expect(uidsIn(again.calls.handled(epoch.id, 1, FAR, ALL))).toEqual(
+    [...UIDS, NEXT + 4, NEXT + SPAN].toSorted((a, b) => a - b),
+  );
+  expect(list(place, { state: 'filtered' }).map(({ uid, reason }) => [uid, reason])).toEqual([
+    [NEXT + SPAN, 'newsletters'],
+    [NEXT + 4, 'newsletters'],
+  ]);
+});
+
+test.each([
+  ['1', VERSION_1],
+  ['2', TO_VERSION_2],
+  ['3', TO_VERSION_3],
+])('a ledger of version %s that was brought up to date has the tables and indexes of a new one', (_, sql) => {
   const [old, fresh] = [makePlace(), makePlace()];
+  if (sql !== VERSION_1) openLedger(old.state).close();
   const database = new DatabaseSync(ledgerPath(old.state));
-  database.exec(VERSION_1);
+  database.exec(sql);
   database.close();
   const schema = (place: Place) => {
     const ledger = openLedger(place.state);

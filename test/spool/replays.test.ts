@@ -175,7 +175,7 @@ test('from quarantine: published under its id, and its quarantined form goes', (
   const files = Object.keys(tree(stock.place.storage));
   expect(files).toContain(`${DAY}/INBOX-1700000000-5.json`);
   expect(files.filter((path) => path.startsWith(QUARANTINED))).toEqual([]);
-  expect(stock.service.calls.counts(INBOX)).toEqual({ quarantined: 1, unfetchable: 1 });
+  expect(stock.service.calls.counts(INBOX)).toEqual({ quarantined: 1, unfetchable: 1, filtered: 0 });
   expect([...listMessages(stock.place.state, { state: 'published' })]).toHaveLength(3);
 });
 

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { MailwatchdError } from '../../src/errors.ts';
-import type { Epoch, Mailbox, MessageMetadata, StageTarget, UidRanges } from '../../src/model.ts';
+import type { Epoch, LeftOut, Mailbox, MessageMetadata, StageTarget, UidRanges } from '../../src/model.ts';
 import type { Observation } from '../../src/ports.ts';
 import type { FileSystem } from '../../src/spool/file-system.ts';
 import { diskFiles, type Files } from '../../src/spool/files.ts';
 import type { AcceptItem, Arrival } from '../../src/spool/handover.ts';
 import { openLedger } from '../../src/spool/ledger.ts';
 import { messageIdentity, stagedStem } from '../../src/spool/names.ts';
-import { openService, type Parts, type Service } from '../../src/spool/service.ts';
+import { openService, type Parts, type Riding, type Service } from '../../src/spool/service.ts';
 import type { StorageSettings } from '../../src/spool/storage.ts';
 
 export const INBOX: Mailbox = { account: 'support', folder: 'INBOX' };
@@ -166,6 +166,13 @@ export function poison(epoch: Epoch, uid: number, change: Record<string, unknown
       ...change,
     },
   };
+}
+
+/** A message that a rule leaves out by its header. */
+export function leftOut(epoch: Epoch, uid: number, change: Partial<LeftOut> = {}): Riding {
+  const left = { rule: 'newsletters', messageId: `m${uid}@example.org`, size: null, sha256: null, ...change };
+  const identity = messageIdentity(epoch, metadata(uid));
+  return { kind: 'filtered', item: { epochId: epoch.id, identity, declaredSize: 100 + uid, left } };
 }
 
 /** The codes of a batch's answers, null where all went well. */

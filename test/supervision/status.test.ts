@@ -50,6 +50,7 @@ const mailbox = (more: Partial<MailboxStatus> = {}): MailboxStatus => ({
   stored: 0,
   missing: 0,
   quarantined: 0,
+  filtered: 0,
   ...more,
 });
 

@@ -24,7 +24,9 @@ export async function endFaults(
   consumer.stop();
   const listed = await place.list();
   const set = new Set(
-    listed.filter(({ state }) => state === 'quarantined').map(({ uid, folder }) => `${folder} ${uid}`),
+    listed
+      .filter(({ state }) => state === 'quarantined' || state === 'filtered')
+      .map(({ uid, folder }) => `${folder} ${uid}`),
   );
   const due = truth.filter(({ uid, folder }) => !set.has(`${folder} ${uid}`));
   const { lost, doubled, paths } = publishingFaults(consumer.consumed, due, key);

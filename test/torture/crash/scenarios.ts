@@ -159,6 +159,29 @@ async function withQuarantine(
   ];
 }
 
+/** Leaves out what has this in its subject: small ones once they are parsed, large ones by their headers. */
+const NEWS = { only: [{ name: 'all', subject: '/./' }], except: [{ name: 'news', subject: 'news' }] };
+
+async function sendNews(stage: Stage): Promise<void> {
+  await stage.send(letter('first'));
+  await stage.send(letter('news'));
+  await stage.send(large('news with files', 50_000, { attachments: true }));
+  await stage.send(large('second', 50_000));
+  await stage.send(large('larger news', 5_000_000));
+}
+
+/** All is published but for what these rules leave out. */
+async function withFiltered(stage: Stage, reference: Reference | null, names: string[]): Promise<Finding[]> {
+  const faults = await endFaults(stage, { reference });
+  const listed = await stage.place.list('--state', 'filtered');
+  const found = listed.map(
+    ({ messageId, reason }) => `${messageId?.replace('@torture.example', '')}: ${reason}`,
+  );
+  const due = names.map((name) => `${name}: news`);
+  if (found.toSorted().join() === due.toSorted().join()) return faults;
+  return [...faults, { kind: 'lost', what: `filtered: ${found}, not ${due}` }];
+}
+
 const run = () => ['run'];
 const once = () => ['once'];
 const sendTwo = async (stage: Stage) => {
@@ -332,6 +355,22 @@ export const SCENARIOS: Scenario[] = [
       stage.configure({});
     },
     check: (stage, reference) => withQuarantine(stage, reference, []),
+  },
+  {
+    ...{ name: 'filters', actors: ['spool', 'main', 'pool'], command: once, before: sendNews },
+    settings: () => ({ account: NEWS }),
+    check: (stage, reference) => withFiltered(stage, reference, ['news', 'news with files', 'larger news']),
+  },
+  {
+    ...{ name: 'replay --filtered', actors: ['spool', 'main'], command: once },
+    async before(stage) {
+      stage.configure({ account: NEWS });
+      await sendNews(stage);
+      await lived(stage, ['once']);
+      stage.configure({ account: { except: [{ name: 'news', subject: 'larger news' }] } });
+      await lived(stage, ['replay', '--filtered']);
+    },
+    check: (stage, reference) => withFiltered(stage, reference, ['larger news']),
   },
   {
     ...{ name: 'replay', actors: ['spool', 'parser'], command: run, stored: 1 },
