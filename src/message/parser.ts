@@ -175,8 +175,10 @@ export function startParser(options: ParserOptions): Parser {
             options.onFailure(task, new MailwatchdError('PARSE_FAILED', { detail: 'the reply is no row' }));
             return;
           }
-          // One that says so before it has read the message must not get what comes to lie in its place.
-          if (isStageJob(job) && Buffer.isBuffer(job.source) && task.sent) discard(job.source);
+          // One that says so before it has read the message must not get what comes to lie in its place; nor must
+          // another process, which was given a candidate's to judge.
+          const isFree = isStageJob(job) && job.candidate === undefined && task.sent;
+          if (isFree && Buffer.isBuffer(job.source)) discard(job.source);
           task.resolve(reply.result);
         });
         break;
@@ -219,14 +221,15 @@ export function startParser(options: ParserOptions): Parser {
     cancelWatch();
     gone.resolve();
     // One that died before it announced a message died of the first one it was given, if of any.
-    const culprit = reason === 'retired' || !ready ? null : (current ?? tasks[0] ?? null);
+    const given = tasks.splice(0);
+    const culprit = reason === 'retired' || !ready ? null : (current ?? given[0] ?? null);
     const outOfMemory = /heap out of memory|Allocation failed/i.test(stderr);
     const own = reason === 'retired' ? null : reason;
     options.onEnd({
       culprit,
       code: own?.code ?? (ready ? (outOfMemory ? 'PARSE_MEMORY' : 'PARSER_DIED') : 'PARSER_UNAVAILABLE'),
       detail: own?.detail ?? [how, lastWords(stderr)].filter(Boolean).join(': '),
-      innocent: tasks.filter((task) => task !== culprit),
+      innocent: given.filter((task) => task !== culprit),
       cold: !ready,
     });
   }
@@ -252,7 +255,8 @@ export function startParser(options: ParserOptions): Parser {
       requests?.cork();
       requests?.write(head);
       requests?.write(message, (error) => {
-        task.sent = !error;
+        // Once this process has ended, another one may have it.
+        if (tasks.includes(task)) task.sent = !error;
       });
       requests?.uncork();
     },

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/clock.ts';
+import type { StageJob } from '../../src/message/parser-protocol.ts';
 import { type ParserPool, type ParserPoolOptions, startParsers } from '../../src/message/pool.ts';
 import { spawnSandboxed } from '../../src/message/sandbox.ts';
 import { createManualClock } from '../clock.ts';
@@ -119,29 +120,29 @@ test.each([
   expect(other).toMatchObject({ status: 'fulfilled', value: { order: 'good' } });
 });
 
-const stage = (to: ParserPool, source: Buffer) =>
-  to.parse({
-    identity: {
-      account: 'a',
-      folder: 'INBOX',
-      id: 'i',
-      uid: 1,
-      uidValidity: '1',
-      internalDate: 0,
-      flags: [],
-    },
-    source,
-    target: {
-      directory,
-      stem: 's',
-      name: 'n',
-      attachments: 'none',
-      source: 'none',
-      writeThrough: true,
-      fileMode: 0o600,
-      directoryMode: 0o700,
-    },
-  });
+const stageJob = (source: Buffer): Omit<StageJob, 'candidate'> => ({
+  identity: {
+    account: 'a',
+    folder: 'INBOX',
+    id: 'i',
+    uid: 1,
+    uidValidity: '1',
+    internalDate: 0,
+    flags: [],
+  },
+  source,
+  target: {
+    directory,
+    stem: 's',
+    name: 'n',
+    attachments: 'none',
+    source: 'none',
+    writeThrough: true,
+    fileMode: 0o600,
+    directoryMode: 0o700,
+  },
+});
+const stage = (to: ParserPool, source: Buffer) => to.parse(stageJob(source));
 
 test('what is no row of the ledger is a failed parse', async () => {
   const parsers = pool({ attempts: 1 });
@@ -158,6 +159,15 @@ test('a staged message takes no more memory; what shares its memory stays', asyn
   rmSync(join(directory, 's.json'));
   await stage(parser, shared.subarray(0, text.length));
   expect(shared.toString()).toBe(`${text}other`);
+});
+
+test('the memory of a candidate stays: it may still be on its way to the process that judged it', async () => {
+  const parser = startParsers({ size: 1, stagingDirectory: directory, parseSeconds: 30, parseMemoryMb: 256 });
+  pools.push(parser);
+  const source = Buffer.from('Subject: x\n\n'.padEnd(100_000, 'x'));
+  const candidate = { filter: { only: [], except: [] }, size: source.length, internalDate: 0, at: 0 };
+  expect(await parser.parseCandidate({ ...stageJob(source), candidate })).toMatchObject({ size: 100_000 });
+  expect(source.length).toBe(100_000);
 });
 
 test('the memory of a message stays as long as the system has not read all of it', async () => {
