@@ -222,7 +222,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     };
     const watcher =
       folder === account.canary?.folder
-        ? watchCanary({ ...common, every: account.canary.every })
+        ? watchCanary({ ...common, every: account.canary.every, watched: account.folders })
         : watchMailbox({
             ...common,
             mode,

@@ -144,7 +144,7 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
       if (canary !== null) {
         rows.push(
           await verdict(`${account.name}: canary`, async () => {
-            const { exists } = await probeCanary(settings, canary.folder, options);
+            const { exists } = await probeCanary(settings, canary.folder, account.folders, options);
             return `${canary.folder} ${exists ? 'is there' : 'will be made'}, every ${formatDuration(canary.every)}`;
           }),
         );

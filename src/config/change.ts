@@ -64,10 +64,9 @@ function mailboxes(config: Config): Map<string, { mailbox: Mailbox; account: Acc
   );
 }
 
-/** What concerns a folder: not the other ones, nor a canary in another one. */
+/** What concerns a folder: neither the other ones nor the canary, which is concerned by all of them. */
 function settingsOf(folder: string, account: AccountConfig): AccountConfig {
-  const canary = folder === account.canary?.folder ? account.canary : null;
-  return { ...account, folders: [], canary };
+  return folder === account.canary?.folder ? account : { ...account, folders: [], canary: null };
 }
 
 /** How many connections the folders of an account share; null where each has its own. */

@@ -3,10 +3,12 @@ import { randomBytes } from 'node:crypto';
 import pRetry from 'p-retry';
 import { sleep } from '../clock.ts';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { printable } from '../escape.ts';
 import { connectAccount } from './account.ts';
 import { backoff } from './backoff.ts';
 import { CANARY_BYTES, canaryIdOf, canaryMessage } from './canary-message.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
+import { findFolder } from './folders.ts';
 import { createReporter } from './report.ts';
 import type { Session } from './session.ts';
 import type { Watcher, WatchOptions } from './watcher.ts';
@@ -17,6 +19,8 @@ export type CanaryOptions = Pick<
 > & {
   /** Milliseconds from one canary to the next; one that is not seen within this is missing. */
   every: number;
+  /** The account's other folders, whose mail is published. */
+  watched: readonly string[];
 };
 
 /** So many of the folder's last messages are looked at: it is a folder of its own, which holds one at a time. */
@@ -77,6 +81,7 @@ export function watchCanary(options: CanaryOptions): Watcher {
   }
 
   async function keepUp(connection: Connection): Promise<void> {
+    await assertSuitable({ connection, where }, options.watched);
     await removeOld(connection, await open(connection));
     for (;;) {
       await rest(connection);
@@ -113,7 +118,6 @@ export function watchCanary(options: CanaryOptions): Watcher {
 
   /** The folder is made where it is missing. */
   async function open(connection: Connection): Promise<Selected> {
-    assertRemovable({ connection, where });
     try {
       return await connection.select(mailbox.folder);
     } catch (error) {
@@ -173,8 +177,7 @@ export function watchCanary(options: CanaryOptions): Watcher {
         reporter.heard(connection.heardAt());
         if (uid !== null) {
           if (waited.pushed) reporter.pushed();
-          await connection.deleteAndExpunge([uid]);
-          connection.takeNews();
+          await remove(connection, [uid]);
           if (waited.inVain) return { kind: 'unpushed' };
           return { kind: 'seen', milliseconds: Math.max(0, Math.round(waited.at - left)) };
         }
@@ -215,7 +218,13 @@ export function watchCanary(options: CanaryOptions): Watcher {
     await eachCanary(connection, folder.uidNext - MOST_MESSAGES, (uid, _canary, at) => {
       if (at < clock.now() - 2 * every) old.push(uid);
     });
-    if (old.length > 0) await connection.deleteAndExpunge(old);
+    if (old.length > 0) await remove(connection, old);
+  }
+
+  /** Gmail keeps in All Mail what is expunged from a label, but not what is moved to the trash, which it empties itself. */
+  async function remove(connection: Connection, uids: readonly number[]): Promise<void> {
+    if (connection.can('X-GM-EXT-1')) await connection.move(uids, await connection.resolveFolder('\\Trash'));
+    else await connection.deleteAndExpunge(uids);
     connection.takeNews();
   }
 
@@ -261,15 +270,34 @@ export function watchCanary(options: CanaryOptions): Watcher {
   return { done, nudge, report: reporter.report };
 }
 
-/** Throws DELETE_UNSUPPORTED where the server cannot expunge a canary without what others have marked (RFC 4315). */
-export function assertRemovable({ connection, where }: Pick<Session, 'connection' | 'where'>): void {
-  if (connection.can('UIDPLUS')) return;
-  throw new MailwatchdError('DELETE_UNSUPPORTED', {
-    where,
-    detail: 'a canary cannot be removed: the server lacks UIDPLUS (RFC 4315)',
-    remedy: 'set `canary.every` to null',
-  });
+/**
+ * Throws DELETE_UNSUPPORTED where the server cannot expunge a canary without what others have marked (RFC 4315), and
+ * CANARY_MISSING where one would show in a `watched` folder as well, and so be published.
+ */
+export async function assertSuitable(
+  { connection, where }: Pick<Session, 'connection' | 'where'>,
+  watched: readonly string[],
+): Promise<void> {
+  if (!connection.can('UIDPLUS'))
+    throw new MailwatchdError('DELETE_UNSUPPORTED', {
+      where,
+      detail: 'a canary cannot be removed: the server lacks UIDPLUS (RFC 4315)',
+      remedy: OFF,
+    });
+  const listed = await connection.listFolders();
+  const views = VIEWS.map((use) => findFolder(use, listed)).filter((path) => path !== null);
+  const seen = watched.find((name) => views.some((view) => view === findFolder(name, listed)));
+  if (seen !== undefined)
+    throw new MailwatchdError('CANARY_MISSING', {
+      where,
+      detail: `a canary is not left, since it would show in ${printable(seen)} as well, which is watched`,
+      remedy: OFF,
+    });
 }
+
+/** Folders that show messages of others (RFC 6154 §2, RFC 8457 §3). */
+const VIEWS = ['\\All', '\\Important'];
+const OFF = 'set `canary.every` to null';
 
 /** A user name need not be an address. */
 const addressOf = (user: string): string =>

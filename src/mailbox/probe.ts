@@ -3,7 +3,7 @@ import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Quota, Validity } from '../model.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { assertSupported, moveTarget } from './after.ts';
-import { assertRemovable } from './canary.ts';
+import { assertSuitable } from './canary.ts';
 import type { Selected } from './connection.ts';
 
 /** What a server showed of a folder. */
@@ -51,15 +51,16 @@ export async function probeMailbox(
   }
 }
 
-/** Whether a canary could be left and removed; the folder may be missing. Throws what the canary would fail with. */
+/** Whether a canary could be left in a folder, which may be missing, and removed. Throws what the canary would fail with. */
 export async function probeCanary(
   account: AccountSettings,
   folder: string,
+  watched: readonly string[],
   options: ConnectAccountOptions,
 ): Promise<{ exists: boolean }> {
   const connection = await connectAccount(account, options);
   try {
-    assertRemovable({ connection, where: `${account.name}/${folder}` });
+    await assertSuitable({ connection, where: `${account.name}/${folder}` }, watched);
     await connection.select(folder, { readOnly: true });
     return { exists: true };
   } catch (error) {

@@ -28,7 +28,7 @@ async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: Scr
     logged,
     /** What lies in the folder. */
     left: () => server.folders.get(FOLDER)?.messages ?? [],
-    watch() {
+    watch(watched: string[] = ['INBOX']) {
       watcher = watchCanary({
         account: {
           name: 'support',
@@ -47,6 +47,7 @@ async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: Scr
         },
         mailbox: { account: 'support', folder: FOLDER },
         every: EVERY,
+        watched,
         limits: { messageBytes: 1024 * 1024, operationSeconds: OPERATION_MS / 1000 },
         clock,
         log: collectLog(logged),
@@ -236,6 +237,30 @@ test('a server without UIDPLUS could not remove it alone, which is told', async 
   await canary.settled();
   expect(canary.report().reason).toMatch(/^DELETE_UNSUPPORTED: .*canary cannot be removed.*canary\.every/);
   expect(canary.left()).toEqual([]);
+});
+
+test('Gmail keeps what is expunged, so it goes to the trash there', async () => {
+  await using canary = await createCanary({ capabilities: ['IDLE', 'UIDPLUS', 'MOVE', 'X-GM-EXT-1'] });
+  const { server } = canary;
+  server.createFolder('[Gmail]/Papierkorb', { attributes: ['\\Trash'] });
+  canary.watch();
+  await canary.settled();
+  expect(canary.report()).toMatchObject({ healthy: true, stored: 1 });
+  expect(canary.left()).toEqual([]);
+  expect(server.folders.get('[Gmail]/Papierkorb')!.messages).toHaveLength(1);
+});
+
+test.each([
+  '\\All',
+  '[Gmail]/Alle Nachrichten',
+])('where it would show in a watched folder none is left: %s', async (folder) => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  server.createFolder('[Gmail]/Alle Nachrichten', { attributes: ['\\All'] });
+  canary.watch(['INBOX', folder]);
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report().reason).toMatch(/^CANARY_MISSING: .*would show in .*, which is watched/);
+  expect(server.commands.filter((command) => command.startsWith('APPEND'))).toEqual([]);
 });
 
 test('without IDLE it is found by asking, which is no fault', async () => {
