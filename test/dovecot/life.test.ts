@@ -45,12 +45,11 @@ test('certificate, quota and credential: in status, check, and the lines that Mo
     { what: 'certificate', text: expect.stringMatching(certificate) },
     { what: 'quota', text: expect.stringMatching(quota) },
   ]);
-  const line = readFileSync(join(place.state, 'mailboxes'), 'utf8');
-  expect(line).toMatch(
-    new RegExp(`^support/INBOX\\tok\\twarning: ${certificate.source}; ${quota.source}\\n$`),
-  );
-  expect(daemon.output().match(/warn forewarning mailbox=/g)).toHaveLength(2);
-
+  // It is written after status.json, and the log by another way.
+  const line = new RegExp(`^support/INBOX\\tok\\twarning: ${certificate.source}; ${quota.source}\\n$`);
+  await daemon.until('the line', () => line.test(readFileSync(join(place.state, 'mailboxes'), 'utf8')));
+  const logged = () => daemon.output().match(/warn forewarning mailbox=/g)?.length;
+  await daemon.until('the log', () => logged() === 2);
   const check = await place.command(['status', '--check']);
   expect(check.status).toBe(0);
   expect(check.stdout).toMatch(/^OK: 1 mailbox\n(.*\n)*warning: support\/INBOX: the mail server/);
@@ -62,6 +61,7 @@ test('certificate, quota and credential: in status, check, and the lines that Mo
   expect((await place.command(['check'])).stdout).toMatch(
     /certificate ends in 10 d \(.*\), quota 9\d % of 100\.0 KB/,
   );
+  expect(logged()).toBe(2);
 });
 
 test('a canary makes its round trip, is never published, and its folder is a mailbox of its own', async () => {
@@ -84,6 +84,7 @@ test('a canary makes its round trip, is never published, and its folder is a mai
   const seen = (condition: (canary: MailboxStatus) => boolean) =>
     daemon.until('the canary', () => place.mailboxes()?.slice(1).some(condition));
   await seen(({ healthy }) => !healthy);
+  await daemon.until('the mail to be published', () => place.mailboxes()?.[0]?.stored === 2);
   expect(place.mailboxes()![1]!.reason).toMatch(/^CANARY_MISSING: support\/mailwatchd-canary: .*[Qq]uota/);
   expect((await place.command(['status', '--check'])).stdout).toMatch(
     /^support\/mailwatchd-canary: CANARY_MISSING/,
