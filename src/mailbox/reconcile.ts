@@ -1,6 +1,7 @@
 /** Compares all of the server's UIDs since the start point with the ledger's and fetches what is missing: the back-fill, too. */
 import { catchUp } from './catchup.ts';
 import { fetchMessages } from './fetching.ts';
+import { moved } from './folder-status.ts';
 import { sequenceSet } from './ranges.ts';
 import { backfillSince, holding, type Session, unhandled } from './session.ts';
 import { searchWindows } from './windows.ts';
@@ -17,6 +18,7 @@ export async function reconcile(session: Session): Promise<void> {
   const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), listedThrough);
   const expected = backfill.expected + arrivals.expected;
   tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
+  remember(session, backfill.missing.length + arrivals.missing.length);
   const between = async () => {
     session.giveWay('backfill');
     if (session.connection.hasNews()) await catchUp(session);
@@ -41,6 +43,33 @@ async function recordGone({ ledger, connection, epoch, log }: Session): Promise<
     await holding(ledger.recordGone(epoch.id, gone));
     log.warn('filtered_gone', { count: gone.length, uids: sequenceSet(gone) });
   }
+}
+
+/** What SELECT tells of a quiet folder is believed no longer than this: servers err, and comparing is there to find that. */
+const BELIEVED_MS = 24 * 60 * 60_000;
+
+/**
+ * Whether nothing can be new or gone since comparisons that found nothing missing: the same UIDVALIDITY and UIDNEXT mean
+ * that nothing was added (RFC 3501 §2.3.1.1), and then the same EXISTS that nothing was removed. So a folder costs one
+ * round trip, whatever it holds; but only after two comparisons, as far apart as usual: SEARCH of some servers lags behind.
+ */
+export function isUnchanged({ memory, selected, connection, clock, reconcileEvery }: Session): boolean {
+  const { complete } = memory;
+  return (
+    complete !== null &&
+    complete.last - complete.first >= reconcileEvery &&
+    clock.monotonic() - complete.last < BELIEVED_MS &&
+    !moved(complete.told, selected) &&
+    !connection.hasNews()
+  );
+}
+
+/** Remembers what SELECT told where nothing is missing. */
+function remember({ memory, selected, clock }: Session, missing: number): void {
+  const { complete } = memory;
+  const last = clock.monotonic();
+  const first = complete !== null && !moved(complete.told, selected) ? complete.first : last;
+  memory.complete = missing > 0 || selected.uidNext === 0 ? null : { told: selected, first, last };
 }
 
 interface Found {

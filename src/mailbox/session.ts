@@ -7,6 +7,7 @@ import type { Epoch } from '../model.ts';
 import type { Intake, MailboxLedger } from '../ports.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import type { Flight } from './flight.ts';
+import type { FolderStatus } from './folder-status.ts';
 import { MAX_IN_FLIGHT, outside } from './ranges.ts';
 
 /** New mail, and what was there at the epoch's first opening. */
@@ -37,6 +38,8 @@ export interface Memory {
   arrivedThrough: number;
   /** When the folder was last looked at for new mail, all of which is stored or left aside since, ms. */
   caughtUpAt: number | null;
+  /** What SELECT told when comparisons found nothing missing; when the first and the last of them in a row were, monotonic ms. */
+  complete: { told: FolderStatus; first: number; last: number } | null;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */
@@ -58,6 +61,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     suspects: { arrivals: count, backfill: count },
     arrivedThrough: 0,
     caughtUpAt: null,
+    complete: null,
     cautious: false,
     progress: false,
   };

@@ -13,7 +13,7 @@ import type { Connection } from './connection.ts';
 import { compareAtOpening, Unclear } from './epoch.ts';
 import { createFlight } from './flight.ts';
 import { createQuietWatch } from './quiet.ts';
-import { reconcile } from './reconcile.ts';
+import { isUnchanged, reconcile } from './reconcile.ts';
 import { createReporter, type MailboxReport } from './report.ts';
 import { GaveWay, ownConnection, type Seat } from './seat.ts';
 import { emptyMemory, Held, holding, type Session } from './session.ts';
@@ -102,7 +102,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
   /** Whether somebody asks for a look: then at everything. */
   const takeNudge = (): boolean => {
     const wasNudged = nudged.signal.aborted;
-    if (wasNudged) comparedAt = null;
+    if (wasNudged) comparedAt = memory.complete = null;
     if (wasNudged && !signal.aborted) nudged = new AbortController();
     return wasNudged;
   };
@@ -225,7 +225,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
   async function keepUp(session: Session): Promise<void> {
     while (dueIn() > 0 && seat.keeps(session.connection)) {
       await waitForNews(session, dueIn());
-      if (signal.aborted || takeNudge()) return;
+      // What is due begins with a catch-up.
+      if (signal.aborted || takeNudge() || dueIn() <= 0) return;
       await sync(session, { everything: false });
       const { selected } = session;
       seat.saw({ ...selected, uidNext: Math.max(selected.uidNext, memory.arrivedThrough + 1) });
@@ -269,9 +270,10 @@ export function watchMailbox(options: WatchOptions): Watcher {
     { everything }: { everything: boolean },
   ): Promise<MailwatchdError | null> {
     if (everything) memory.obstructed.clear();
-    await catchUp(session);
+    const unchanged = everything && isUnchanged(session);
+    if (!unchanged) await catchUp(session);
     if (everything) {
-      await reconcile(session);
+      if (!unchanged) await reconcile(session);
       const { connection, selected } = session;
       const [certificate, quota] = [await connection.certificate(), await connection.quota(selected.path)];
       reporter.saw({ certificate, quota, quiet: await quietLongerThanEver() });
@@ -300,7 +302,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
     const error = unclear ? new MailwatchdError('EPOCH_UNCLEAR', { where, remedy }) : thrown.error;
     memory.cautious = !unclear;
     reporter.holding(error);
-    comparedAt = null;
+    comparedAt = memory.complete = null;
     holds++;
     if (mode === 'once' && (unclear || holds >= ONCE_ATTEMPTS)) throw error;
     return unclear ? UNCLEAR_MS : Math.min(HOLD_MS.last, HOLD_MS.first * 2 ** (holds - 1));
