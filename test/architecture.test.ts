@@ -48,6 +48,7 @@ test('imports point downwards', () => {
 
 test.each([
   ['imapflow', 'mailbox/imapflow.ts'],
+  ['ical.js', 'message/calendar.ts'],
   ['mailparser', 'message/mailparser.ts'],
   ['winston', 'logging.ts'],
   ['convict', 'config/schema.ts'],

@@ -4,6 +4,7 @@ import type { Extensions, MessageIdentity } from '../model.ts';
 import { type Address, firstSender, readAddresses } from './addresses.ts';
 import { attachmentFile } from './attachments.ts';
 import { type Authentication, readAuthentication } from './authentication.ts';
+import { type Calendar, readCalendar } from './calendar.ts';
 import { readDate } from './date.ts';
 import { decodedText, type Field, fieldText } from './headers.ts';
 import { keywordsOf } from './keywords.ts';
@@ -63,6 +64,7 @@ export interface MessageDocument extends Extensions {
   list?: MailingList;
   automatic?: Automatic;
   authentication?: Authentication;
+  calendar?: Calendar;
 }
 
 export interface ParseOptions {
@@ -123,6 +125,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   if (from.some(({ address }) => address === null)) warn('address-invalid');
   const list = readList(header.values);
   const automatic = readAutomatic(header.values, leaves, hints, warn);
+  const calendar = readCalendar(leaves, hints, warn);
   const authentication = readAuthentication(root.fields, options.authservIds ?? [], warn);
   const { identity } = options;
   const document: MessageDocument = {
@@ -160,6 +163,7 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   if (list) document.list = list;
   if (automatic) document.automatic = automatic;
   if (authentication) document.authentication = authentication;
+  if (calendar) document.calendar = calendar;
   return document;
 }
 

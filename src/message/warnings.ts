@@ -63,6 +63,8 @@ const table = {
   'surrogate-replaced': 'lone surrogates in text became U+FFFD',
   'html-cut': 'the HTML was too long to make all of it text; `html` is complete, `body` is not',
   'report-cut': 'a delivery report was longer than is read; the rest is missing in `automatic`',
+  'calendar-unread':
+    'a calendar was damaged or longer than is read; `calendar` is absent, and the part is in `attachments`',
   'filename-unsafe': 'an attachment had a name that could mislead; its file has another',
 } as const;
 
