@@ -127,5 +127,6 @@ test('what is read is what imapflow reads', async () => {
     expect(mine).toEqual(await byImapflow(row));
   });
   await fc.assert(property, { numRuns: 5_000 });
-  expect(taken).toBeGreaterThan(200);
+  // Some 250, by chance: none would prove nothing.
+  expect(taken).toBeGreaterThan(50);
 });
