@@ -4,13 +4,14 @@ import { backfill } from './backfill/backfill.ts';
 import { SETS } from './backfill/mail.ts';
 import type { Bench, Result } from './bench.ts';
 import { big } from './big.ts';
+import { comeback } from './comeback.ts';
 import { growth } from './growth/growth.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { draw } from './plot.ts';
 
-const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth];
+const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth, comeback];
 
 const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 
@@ -22,7 +23,7 @@ ${BENCHES.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).j
   --rounds  how often each program runs, in turn (3)
   --limit   at most so many messages, to try the benchmark
   --seconds how long idle lasts (300, in which each connection is renewed once)
-  --mailboxes  how many idle watches (1000)
+  --mailboxes  how many idle watches and comeback cuts (1000)
   --with    backfill: a program that is left out otherwise, such as getmail6
   --plot    writes pictures of the tables there, as SVG
   --json    the tables as JSON, with each single figure that they were made of

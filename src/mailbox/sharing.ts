@@ -308,6 +308,8 @@ export function shareConnections(options: SharingOptions): Sharing {
 
         async giveBack(connection, error) {
           signal.removeEventListener('abort', end);
+          // In IDLE it was looked at all the time.
+          if (place.keeping) place.lookedAt = now();
           place.keeping = false;
           const line = lineOf(connection);
           if (line === undefined) return;
