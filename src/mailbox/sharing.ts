@@ -308,8 +308,6 @@ export function shareConnections(options: SharingOptions): Sharing {
 
         async giveBack(connection, error) {
           signal.removeEventListener('abort', end);
-          // In IDLE it was looked at all the time.
-          if (place.keeping) place.lookedAt = now();
           place.keeping = false;
           const line = lineOf(connection);
           if (line === undefined) return;
@@ -334,6 +332,8 @@ export function shareConnections(options: SharingOptions): Sharing {
 
         keeps(connection) {
           idles = connection.canIdle();
+          // In IDLE it was looked at all the time.
+          if (place.keeping) place.lookedAt = now();
           // Whoever waits goes first; who keeps it already is not disturbed for that.
           place.keeping = idles && mayKeep(place) && (place.keeping || waiters.length === 0);
           return place.keeping;
