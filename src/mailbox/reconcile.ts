@@ -11,14 +11,17 @@ import { searchWindows } from './windows.ts';
  * a catch-up, which may have left something aside above `scannedThrough`, but nothing above what it listed.
  */
 export async function reconcile(session: Session): Promise<void> {
-  const { epoch, tally, memory } = session;
+  const { epoch, tally, memory, selected, clock } = session;
   const since = backfillSince(epoch);
   const backfill = since === null ? NOTHING : await findMissing(session, 1, epoch.firstUidNext - 1, since);
   const listedThrough = Math.max(session.scannedThrough, memory.arrivedThrough);
   const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), listedThrough);
   const expected = backfill.expected + arrivals.expected;
   tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
-  remember(session, backfill.missing.length + arrivals.missing.length);
+  const isComplete = backfill.missing.length + arrivals.missing.length === 0;
+  const isWhole =
+    since === 0 && backfill.listed + arrivals.listed === selected.exists && selected.uidNext > 0;
+  memory.complete = isComplete && isWhole ? { told: selected, at: clock.monotonic() } : null;
   const between = async () => {
     session.giveWay('backfill');
     if (session.connection.hasNews()) await catchUp(session);
@@ -49,44 +52,38 @@ async function recordGone({ ledger, connection, epoch, log }: Session): Promise<
 const BELIEVED_MS = 24 * 60 * 60_000;
 
 /**
- * Whether nothing can be new or gone since comparisons that found nothing missing: the same UIDVALIDITY and UIDNEXT mean
- * that nothing was added (RFC 3501 §2.3.1.1), and then the same EXISTS that nothing was removed. So a folder costs one
- * round trip, whatever it holds; but only after two comparisons, as far apart as usual: SEARCH of some servers lags behind.
+ * Whether nothing can be new or gone since a comparison that listed as many messages as there are, none of them missing:
+ * the same UIDVALIDITY and UIDNEXT mean that nothing was added (RFC 3501 §2.3.1.1), and then the same EXISTS that nothing
+ * was removed. So a folder of which all is wanted costs one round trip, whatever it holds; of others little is searched.
  */
-export function isUnchanged({ memory, selected, connection, clock, reconcileEvery }: Session): boolean {
+export function isUnchanged({ memory, selected, connection, clock }: Session): boolean {
   const { complete } = memory;
   return (
     complete !== null &&
-    complete.last - complete.first >= reconcileEvery &&
-    clock.monotonic() - complete.last < BELIEVED_MS &&
+    clock.monotonic() - complete.at < BELIEVED_MS &&
     !moved(complete.told, selected) &&
     !connection.hasNews()
   );
 }
 
-/** Remembers what SELECT told where nothing is missing. */
-function remember({ memory, selected, clock }: Session, missing: number): void {
-  const { complete } = memory;
-  const last = clock.monotonic();
-  const first = complete !== null && !moved(complete.told, selected) ? complete.first : last;
-  memory.complete = missing > 0 || selected.uidNext === 0 ? null : { told: selected, first, last };
-}
-
 interface Found {
+  /** By SEARCH. */
+  listed: number;
   expected: number;
   missing: number[];
 }
 
-const NOTHING: Found = { expected: 0, missing: [] };
+const NOTHING: Found = { listed: 0, expected: 0, missing: [] };
 
 async function findMissing(session: Session, low: number, high: number, since?: number): Promise<Found> {
   const { connection, memory, selected } = session;
-  const found: Found = { expected: 0, missing: [] };
+  const found: Found = { ...NOTHING, missing: [] };
   if (high < low) return found;
   const bounds = { low, high, exists: selected.exists, ...(since !== undefined && { since }) };
   for await (const { uids } of searchWindows(connection, bounds)) {
     const open = await unhandled(session, uids, { retryUnfetchable: true });
     const missing = open.filter((uid) => !memory.tooOld.has(uid));
+    found.listed += uids.length;
     found.expected += uids.length - open.length + missing.length;
     for (const uid of missing) found.missing.push(uid);
   }

@@ -38,8 +38,8 @@ export interface Memory {
   arrivedThrough: number;
   /** When the folder was last looked at for new mail, all of which is stored or left aside since, ms. */
   caughtUpAt: number | null;
-  /** What SELECT told when comparisons found nothing missing; when the first and the last of them in a row were, monotonic ms. */
-  complete: { told: FolderStatus; first: number; last: number } | null;
+  /** What SELECT told, and when, monotonic ms, at the last comparison that listed all of it and missed nothing. */
+  complete: { told: FolderStatus; at: number } | null;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */
