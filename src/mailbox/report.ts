@@ -156,7 +156,9 @@ export function createReporter(
       current = { ...current, worstDelay, lastHeardAt: at };
     },
     failed(error, failures) {
-      const failing = error.retry !== 'soon' || failures >= ROUTINE_FAILURES;
+      // A server that names a wait keeps mail waiting for as long.
+      const isRoutine = failures < ROUTINE_FAILURES && error.retryAfter === undefined;
+      const failing = error.retry !== 'soon' || !isRoutine;
       trouble(failing ? 'mailbox_failing' : 'connection_lost', error);
       change({
         state: failing ? 'failing' : 'connecting',

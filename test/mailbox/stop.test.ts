@@ -379,3 +379,21 @@ test('a server that drops us after each message is not waited for ever longer', 
   }
   await harness.until(({ stored }) => stored === 8);
 });
+
+test('a server that names a wait is left alone for so long, which is no routine; who asks for a try gets one', async () => {
+  await using harness = await createHarness();
+  const { server, clock, intake } = harness;
+  server.deliver('INBOX', mail('one'));
+  server.script = ({ name, tag, session }) => {
+    if (name !== 'SELECT') return false;
+    session.send(`${tag} BAD Request is throttled. Suggested Backoff Time: 300000 milliseconds`);
+    return true;
+  };
+  await harness.watch();
+  await harness.until(() => harness.failures() === 1 && clock.timers().length === 1);
+  expect(clock.timers()[0]).toBeGreaterThanOrEqual(300_000);
+  expect(harness.report()).toMatchObject({ state: 'failing', healthy: false });
+  server.script = undefined;
+  harness.nudge();
+  await harness.until(() => intake.published.length === 1);
+});
