@@ -11,6 +11,7 @@ import { keywordsOf } from './keywords.ts';
 import { type MailingList, readList } from './list.ts';
 import { fileNameOf, firstField } from './media.ts';
 import { repairBytes } from './repair.ts';
+import { replyText } from './reply.ts';
 import { type Automatic, readAutomatic } from './report.ts';
 import { type Part, readStructure } from './structure.ts';
 import { isInlineText, readText, textOf } from './text.ts';
@@ -65,6 +66,7 @@ export interface MessageDocument extends Extensions {
   automatic?: Automatic;
   authentication?: Authentication;
   calendar?: Calendar;
+  replyText?: string;
 }
 
 export interface ParseOptions {
@@ -164,6 +166,10 @@ export function parseMessage(message: Buffer, options: ParseOptions): MessageDoc
   if (automatic) document.automatic = automatic;
   if (authentication) document.authentication = authentication;
   if (calendar) document.calendar = calendar;
+  if (document.inReplyTo.length > 0 || document.references.length > 0) {
+    const reply = replyText(body);
+    if (reply !== null) document.replyText = reply;
+  }
   return document;
 }
 
