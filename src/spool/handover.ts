@@ -18,7 +18,7 @@ import {
 } from './messages.ts';
 import { publishedPath, quarantinePath, stagedStem } from './names.ts';
 import { type QuarantineItem, stageQuarantine } from './quarantine.ts';
-import { type Pending, pendingOf, removeStaged, settle, sweepRuns } from './settle.ts';
+import { conclude, type Pending, pendingOf, removeStaged, settle, sweepRuns } from './settle.ts';
 import type { Storage } from './storage.ts';
 
 /** A document that a parser has staged. */
@@ -46,20 +46,36 @@ interface Coming {
   row: StagedRow;
   /** Its answer; undefined while it goes on, null once it is done. */
   answer?: MailwatchdError | null;
+  /** The answer has been given. */
+  isTold?: boolean;
+}
+
+/** In the order of the arrivals: null once the message stands durably at its place (or did before), else why not. */
+export type Answers = (MailwatchdError | null | undefined)[];
+
+/** What comes behind a batch. */
+export interface Following {
+  /**
+   * Asked once the batch stands at its place: true where arrivals wait. Their sync of the whole file system then makes
+   * this batch durable as well, which spares it a sync of each target directory: 9 % of `once` (small; measured).
+   */
+  waits(): boolean;
+  /** Gets the answers that `hand` gave as undefined: with the next batch, `flush` or `settle`. */
+  answer(answers: Answers): void;
 }
 
 export interface Handover {
   /**
-   * Hands a batch over; `riding` are other writes for the same commit. The answers are in the order
-   * of the arrivals: null once the message stands durably at its place (or did before), else
-   * STORAGE_*, FILE_EXISTS, STAGED_MISSING or LEDGER_FAILED. `ledger` is null once `riding` is
-   * committed.
+   * Hands a batch over; `riding` are other writes for the same commit. Answers with STORAGE_*, FILE_EXISTS,
+   * STAGED_MISSING or LEDGER_FAILED; undefined only where arrivals wait behind it (`following`). `ledger` is null once
+   * `riding` is committed.
    */
   hand(
     arrivals: Arrival[],
     riding: () => void,
-  ): { answers: (MailwatchdError | null)[]; ledger: MailwatchdError | null };
-  /** Commits the "published" marks that are due. LEDGER_FAILED. */
+    following?: Following,
+  ): { answers: Answers; ledger: MailwatchdError | null };
+  /** Makes durable what stands at its place, and commits the "published" marks that are due. LEDGER_FAILED. */
   flush(): void;
   /** True while "published" marks wait for a commit. */
   due(): boolean;
@@ -102,6 +118,8 @@ export function openHandover(
   /** Staged rows whose publishing failed; their mailboxes go on only after them. */
   const stuck = leftover;
   let marks: { row: StagedRow; at: number }[] = [];
+  /** The last batch, where it is made durable with the next one. */
+  let moved: { pending: Pending[]; conclude(failed: Map<Pending, MailwatchdError>): void } | null = null;
   /**
    * Staged files whose commit failed. The commit may yet turn out durable after a crash (its frames
    * can be in the log), so they must outlive it; a later commit proves that it did not happen.
@@ -136,11 +154,33 @@ export function openHandover(
   }
 
   function publishAll(pending: Pending[]): Map<Pending, MailwatchdError> {
+    const failed = moveAll(pending);
+    const rest = pending.filter((item) => !failed.has(item));
+    return new Map([...failed, ...concludeAll(rest, { synced: false })]);
+  }
+
+  function moveAll(pending: Pending[]): Map<Pending, MailwatchdError> {
     const result = settle(pending, ledger, storage);
     for (const item of pending) stuck.delete(item);
-    for (const { row } of result.published) marks.push({ row, at: now() });
     for (const [item, error] of result.stuck) stuck.set(item, error);
     return new Map([...result.withdrawn, ...result.stuck]);
+  }
+
+  function concludeAll(pending: Pending[], how: { synced: boolean }): Map<Pending, MailwatchdError> {
+    const failed = conclude(pending, storage, how);
+    for (const item of pending) {
+      const error = failed.get(item);
+      if (error === undefined) marks.push({ row: item.row, at: now() });
+      else stuck.set(item, error);
+    }
+    return failed;
+  }
+
+  function concludeMoved(how: { synced: boolean }): void {
+    if (moved === null) return;
+    const last = moved;
+    moved = null;
+    last.conclude(concludeAll(last.pending, how));
   }
 
   function coming(arrival: Arrival): Coming {
@@ -207,20 +247,24 @@ export function openHandover(
     } else if (row.hasAttachments && arrival.item.target.writeThrough) storage.files.syncDirectory(base);
   }
 
-  /** A failed sync is never repeated on the same files: they are given back, and written anew. */
-  function syncStaged(batch: Coming[]): void {
+  /**
+   * Returns whether all of the file system was synced. A failed sync is never repeated on the same files: they are given
+   * back, and written anew.
+   */
+  function syncStaged(batch: Coming[]): boolean {
     const isDurable = ({ arrival }: Coming) =>
       arrival.kind === 'quarantine' || arrival.item.target.writeThrough;
-    if (storage.fileSystem === null || batch.every(isDurable))
+    if (storage.fileSystem === null || batch.every(isDurable)) {
       storage.files.syncDirectory(storage.runDirectory(run));
-    else {
-      try {
-        storage.fileSystem.sync();
-      } catch (error) {
-        doubtful = null;
-        listDoubtful();
-        throw error;
-      }
+      return false;
+    }
+    try {
+      storage.fileSystem.sync();
+      return true;
+    } catch (error) {
+      doubtful = null;
+      listDoubtful();
+      throw error;
     }
   }
 
@@ -244,7 +288,7 @@ export function openHandover(
       });
   }
 
-  function hand(arrivals: Arrival[], riding: () => void) {
+  function hand(arrivals: Arrival[], riding: () => void, following?: Following) {
     const batch = arrivals.map(coming);
     const going = () => batch.filter((one) => one.answer === undefined);
     const refuse = (one: Coming, error: MailwatchdError) => {
@@ -267,12 +311,17 @@ export function openHandover(
         refuse(one, missingOr(error, one.row.stem));
       }
     }
+    let synced = false;
     if (going().length > 0) {
       try {
-        syncStaged(going());
+        synced = syncStaged(going());
       } catch (error) {
         for (const one of going()) refuse(one, missingOr(error, storage.runDirectory(run)));
       }
+    }
+    concludeMoved({ synced });
+    for (const [{ row }, error] of stuck) {
+      for (const one of going()) if (one.row.epoch === row.epoch) refuse(one, error);
     }
 
     const fresh: { one: Coming; pending: Pending }[] = [];
@@ -292,15 +341,38 @@ export function openHandover(
       return { answers: batch.map((one) => one.answer ?? error), ledger: error };
     }
 
-    const failed = publishAll(fresh.map(({ pending }) => pending));
-    for (const { one, pending } of fresh) one.answer = failed.get(pending) ?? null;
-    // What was handled before, in this very batch perhaps, and is only staged once more.
-    for (const one of going()) {
-      discard(one.row);
-      one.answer = fresh.find((other) => isSame(other.one.row, one.row))?.one.answer ?? null;
+    const failed = moveAll(fresh.map(({ pending }) => pending));
+    const pending = fresh.map((one) => one.pending).filter((item) => !failed.has(item));
+    for (const { one, pending } of fresh) {
+      const error = failed.get(pending);
+      if (error !== undefined) one.answer = error;
     }
-    for (const one of batch) if (one.answer instanceof MailwatchdError) release(one.row);
-    return { answers: batch.map((one) => one.answer ?? null), ledger: null };
+    const finish = (failures: Map<Pending, MailwatchdError>) => {
+      for (const { one, pending } of fresh) one.answer ??= failures.get(pending) ?? null;
+      // What was handled before, in this very batch perhaps, and is only staged once more.
+      for (const one of going()) {
+        discard(one.row);
+        one.answer = fresh.find((other) => isSame(other.one.row, one.row))?.one.answer ?? null;
+      }
+    };
+    if (following !== undefined && pending.length > 0 && following.waits()) {
+      const conclude = (failures: Map<Pending, MailwatchdError>) => {
+        finish(failures);
+        following.answer(tell(batch));
+      };
+      moved = { pending, conclude };
+    } else finish(concludeAll(pending, { synced: false }));
+    return { answers: tell(batch), ledger: null };
+  }
+
+  /** What has been decided since the last time. */
+  function tell(batch: Coming[]): Answers {
+    return batch.map((one) => {
+      if (one.isTold || one.answer === undefined) return undefined;
+      one.isTold = true;
+      if (one.answer !== null) release(one.row);
+      return one.answer;
+    });
   }
 
   function release(key: Key): void {
@@ -345,16 +417,20 @@ export function openHandover(
     }
   }
 
+  function flush(): void {
+    concludeMoved({ synced: false });
+    if (marks.length > 0) commit(() => undefined);
+  }
+
   return {
     hand,
-    flush() {
-      if (marks.length > 0) commit(() => undefined);
-    },
-    due: () => marks.length > 0,
+    flush,
+    due: () => marks.length > 0 || moved !== null,
     settle() {
+      concludeMoved({ synced: false });
       mendRun();
       publishAll([...stuck.keys()]);
-      if (marks.length > 0) commit(() => undefined);
+      flush();
       sweepRuns(ledger, storage, run);
       for (const error of stuck.values()) throw error;
     },

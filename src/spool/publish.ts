@@ -88,17 +88,51 @@ function persist(work: () => void, lookAgain: () => void): void {
   }
 }
 
+/** What failed of a batch, and why. */
+export type Failed = Map<Handoff, MailwatchdError>;
+
 /**
- * Publishes a batch: one sync a directory, not one a message. Returns what failed and why
- * (FILE_EXISTS, STAGED_MISSING, STORAGE_*); what is not in it stands durably at its place. Each move
- * that happened is marked, so that a second call goes on where the first one stopped.
+ * Moves a batch to its final places. Returns what failed and why (FILE_EXISTS, STAGED_MISSING, STORAGE_*); the rest
+ * stands at its place, durably after `makeDurable`. Each move that happened is marked, so that a second call goes on
+ * where the first one stopped.
  */
-export function publish(
-  handoffs: Handoff[],
+export function moveToPlace(handoffs: readonly Handoff[], files: Files, directories: Directories): Failed {
+  const { failed, going, each, syncTargets } = steps(handoffs, files, directories);
+  each((handoff) => inspect(handoff, files));
+  each((handoff) => directories.ensure(dirname(handoff.last.to)));
+  each((handoff) => {
+    for (const step of handoff.early) move(step, files, directories);
+  });
+  syncTargets(going().filter(({ early, last }) => early.length > 0 && !last.done));
+  each((handoff) => demandEarly(handoff, files));
+  each((handoff) => move(handoff.last, files, directories));
+  return failed;
+}
+
+/**
+ * Makes what was moved durable, by one sync a directory unless all of the file system was `synced` since. Returns what
+ * failed and why (STORAGE_*). What a message supersedes is removed only now.
+ */
+export function makeDurable(
+  handoffs: readonly Handoff[],
   files: Files,
   directories: Directories,
-): Map<Handoff, MailwatchdError> {
-  const failed = new Map<Handoff, MailwatchdError>();
+  synced: boolean,
+): Failed {
+  const { failed, going, each, syncEach, syncTargets } = steps(handoffs, files, directories);
+  if (!synced) syncTargets(going());
+  each((handoff) => {
+    for (const path of handoff.superseded) files.remove(path);
+  });
+  // Once "published" is committed nobody looks for them again.
+  const replaced = going().filter(({ superseded }) => superseded.length > 0);
+  syncEach(replaced, ({ superseded }) => superseded[0] as string);
+  return failed;
+}
+
+/** One step after the other for a batch; what fails in one is left out of the next. */
+function steps(handoffs: readonly Handoff[], files: Files, directories: Directories) {
+  const failed: Failed = new Map();
   const going = () => handoffs.filter((handoff) => !failed.has(handoff));
   const each = (step: (handoff: Handoff) => void) => {
     for (const handoff of going()) {
@@ -109,8 +143,8 @@ export function publish(
       }
     }
   };
-  const syncEach = (handoffs: Handoff[], changed: (handoff: Handoff) => string) => {
-    for (const [directory, group] of Map.groupBy(handoffs, (handoff) => dirname(changed(handoff)))) {
+  const syncEach = (some: readonly Handoff[], changed: (handoff: Handoff) => string) => {
+    for (const [directory, group] of Map.groupBy(some, (handoff) => dirname(changed(handoff)))) {
       try {
         files.syncDirectory(directory);
       } catch (error) {
@@ -121,24 +155,8 @@ export function publish(
       }
     }
   };
-  const syncTargets = (moved: Handoff[]) => syncEach(moved, ({ last }) => last.to);
-
-  each((handoff) => inspect(handoff, files));
-  each((handoff) => directories.ensure(dirname(handoff.last.to)));
-  each((handoff) => {
-    for (const step of handoff.early) move(step, files, directories);
-  });
-  syncTargets(going().filter(({ early, last }) => early.length > 0 && !last.done));
-  each((handoff) => demandEarly(handoff, files));
-  each((handoff) => move(handoff.last, files, directories));
-  syncTargets(going());
-  each((handoff) => {
-    for (const path of handoff.superseded) files.remove(path);
-  });
-  // Once "published" is committed nobody looks for them again.
-  const replaced = going().filter(({ superseded }) => superseded.length > 0);
-  syncEach(replaced, ({ superseded }) => superseded[0] as string);
-  return failed;
+  const syncTargets = (moved: readonly Handoff[]) => syncEach(moved, ({ last }) => last.to);
+  return { failed, going, each, syncEach, syncTargets };
 }
 
 /** Finds out what is still to be moved, and refuses before the first move where a stranger is in the way. */

@@ -5,7 +5,7 @@ import type { Observation, OpenedEpoch } from '../ports.ts';
 import { beginAlone, countDeaths, endAlone, endAttempt, forgetAlone } from './alone.ts';
 import { advance, epochsOf, firstNewUid, holdEpoch, markCompared, openEpoch } from './epochs.ts';
 import { type Files, onStorage } from './files.ts';
-import { type Arrival, type Handover, leaveOut, openHandover } from './handover.ts';
+import { type Arrival, type Following, type Handover, leaveOut, openHandover } from './handover.ts';
 import { getSetting, type Ledger, putSetting } from './ledger.ts';
 import { matchByHash, matchEarlier } from './matching.ts';
 import {
@@ -68,8 +68,8 @@ export interface Service {
   run: Run;
   calls: Calls;
   /** Hands over what came together (`Handover.hand`). */
-  batch(arrivals: Arrival[], riding: Riding[]): ReturnType<Handover['hand']>;
-  /** Commits due "published" marks. */
+  batch(arrivals: Arrival[], riding: Riding[], following?: Following): ReturnType<Handover['hand']>;
+  /** `Handover.flush`. */
   flush(): void;
   due(): boolean;
   /** Packs what lies behind; not part of any promise, so it may wait or fail. */
@@ -114,16 +114,17 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   return {
     run,
     calls: callsOn(ledger, storage, handover, packer, run, now),
-    batch(arrivals, riding) {
+    batch(arrivals, riding, following) {
       const filtered = riding.flatMap((write) => (write.kind === 'filtered' ? [write.item] : []));
       packer.came([...arrivals.map(({ item }) => item.epochId), ...filtered.map(({ epochId }) => epochId)]);
-      return handover.hand(arrivals, () => {
+      const ride = () => {
         for (const write of riding) {
           if (write.kind === 'advance') advance(ledger, write.epochId, write.scannedThrough, now());
           else if (write.kind === 'filtered') leaveOut(ledger, storage, write.item, now());
           else settleAfterActions(ledger, write.epochId, write.uids);
         }
-      });
+      };
+      return handover.hand(arrivals, ride, following);
     },
     packer,
     flush: handover.flush,

@@ -4,7 +4,14 @@ import { onStorage } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { knownMessage, recordSettled, recordWithdrawn, type StagedRow, stagedRows } from './messages.ts';
 import { messageId, quarantinePath } from './names.ts';
-import { type Handoff, publish, takeBack } from './publish.ts';
+import {
+  type Directories,
+  type Failed,
+  type Handoff,
+  makeDurable,
+  moveToPlace,
+  takeBack,
+} from './publish.ts';
 import type { Storage } from './storage.ts';
 
 /** A row and the moves that bring its files to their place. */
@@ -15,9 +22,9 @@ export interface Pending {
 }
 
 /** What became of a batch of pending messages. */
-export interface Settled {
-  /** At their place, durably; "published" is not committed yet. */
-  published: Pending[];
+export interface Moved {
+  /** At their place; durable, and to be marked "published", after `conclude`. */
+  moved: Pending[];
   /** Taken back for good: unknown again, nothing of them left (FILE_EXISTS, STAGED_MISSING). */
   withdrawn: Map<Pending, MailwatchdError>;
   /** Still staged: to be tried again (STORAGE_*, LEDGER_FAILED). */
@@ -52,27 +59,19 @@ export function pendingOf(
   };
 }
 
-/**
- * Publishes what is pending, and takes back what cannot be: moves first, then the row, then the
- * staged files. Does not commit "published": the caller's next transaction does.
- */
-export function settle(pending: Pending[], ledger: Ledger, storage: Storage): Settled {
-  const result: Settled = { published: [], withdrawn: new Map(), stuck: new Map() };
-  for (const [directories, group] of [
-    [storage.published, pending.filter(({ row }) => row.kind === 'document')],
-    [storage.quarantined, pending.filter(({ row }) => row.kind === 'quarantine')],
-  ] as const) {
-    const failed = publish(
-      group.map(({ handoff }) => handoff),
-      storage.files,
-      directories,
-    );
-    for (const item of group) {
-      const error = failed.get(item.handoff);
-      if (error === undefined) result.published.push(item);
-      else if (error.code === 'FILE_EXISTS' || error.code === 'STAGED_MISSING') withdraw(item, error);
-      else result.stuck.set(item, error);
-    }
+/** Publishes what is pending, and takes back what cannot be: moves first, then the row, then the staged files. */
+export function settle(pending: readonly Pending[], ledger: Ledger, storage: Storage): Moved {
+  const failed = byKind(pending, storage, (handoffs, directories) =>
+    moveToPlace(handoffs, storage.files, directories),
+  );
+  const result: Moved = {
+    moved: pending.filter((item) => !failed.has(item)),
+    withdrawn: new Map(),
+    stuck: new Map(),
+  };
+  for (const [item, error] of failed) {
+    if (error.code === 'FILE_EXISTS' || error.code === 'STAGED_MISSING') withdraw(item, error);
+    else result.stuck.set(item, error);
   }
   return result;
 
@@ -89,6 +88,43 @@ export function settle(pending: Pending[], ledger: Ledger, storage: Storage): Se
   }
 }
 
+/**
+ * Makes durable what was moved, where all of the file system was not `synced` since. Returns what failed (STORAGE_*) and
+ * is still staged. Does not commit "published": the caller's next transaction does.
+ */
+export function conclude(
+  moved: readonly Pending[],
+  storage: Storage,
+  { synced }: { synced: boolean },
+): Map<Pending, MailwatchdError> {
+  return byKind(moved, storage, (handoffs, directories) =>
+    makeDurable(handoffs, storage.files, directories, synced),
+  );
+}
+
+/** Documents and quarantine lie in directories of different modes. */
+function byKind(
+  pending: readonly Pending[],
+  storage: Storage,
+  step: (handoffs: Handoff[], directories: Directories) => Failed,
+): Map<Pending, MailwatchdError> {
+  const failed = new Map<Pending, MailwatchdError>();
+  for (const [directories, group] of [
+    [storage.published, pending.filter(({ row }) => row.kind === 'document')],
+    [storage.quarantined, pending.filter(({ row }) => row.kind === 'quarantine')],
+  ] as const) {
+    const failures = step(
+      group.map(({ handoff }) => handoff),
+      directories,
+    );
+    for (const item of group) {
+      const error = failures.get(item.handoff);
+      if (error !== undefined) failed.set(item, error);
+    }
+  }
+  return failed;
+}
+
 /** Removes a message's staged files. Only ever after no row names them, or before one did. */
 export function removeStaged(storage: Storage, staged: { run: string; stem: string }): void {
   const stem = `${storage.runDirectory(staged.run)}/${staged.stem}`;
@@ -103,11 +139,12 @@ export function settleFormer(ledger: Ledger, storage: Storage, now: number): Map
   const pending = stagedRows(ledger).map((row) =>
     pendingOf(storage, row, { ...ownerOf(ledger, row), former: true }),
   );
-  const { published, stuck } = settle(pending, ledger, storage);
+  const { moved, stuck } = settle(pending, ledger, storage);
+  const failed = conclude(moved, storage, { synced: false });
   ledger.transaction(() => {
-    for (const { row } of published) recordSettled(ledger, row, now);
+    for (const item of moved) if (!failed.has(item)) recordSettled(ledger, item.row, now);
   });
-  return stuck;
+  return new Map([...stuck, ...failed]);
 }
 
 function ownerOf(ledger: Ledger, row: StagedRow): { account: string; supersedes: string | null } {

@@ -1,9 +1,9 @@
 /** The spool thread's entry: one queue, everything synchronous; a batch is what came while the last one was synced. */
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../clock.ts';
 import { MailwatchdError, type PlainError, plainError } from '../errors.ts';
 import { diskFiles } from './files.ts';
-import type { Arrival } from './handover.ts';
+import type { Answers, Arrival } from './handover.ts';
 import { openLedger } from './ledger.ts';
 import {
   type Calls,
@@ -64,11 +64,12 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   let cancelTend: () => void = () => undefined;
   let cancelWatch: () => void = () => undefined;
 
-  port.on('message', (request: Request) => {
+  const receive = (request: Request) => {
     // The event loop brings all that has come before it gets to the immediate.
     if (queue.length === 0) setImmediate(turn);
     queue.push(request);
-  });
+  };
+  port.on('message', receive);
   watch();
   tend();
   packSoon();
@@ -80,8 +81,10 @@ function serve(port: MessagePort, options: SpoolOptions): void {
     for (const request of requests) if (request.kind === 'call') answerCall(request);
     const riding = requests.filter((request) => request.kind === 'riding');
     const arrivals = requests.filter((request) => request.kind === 'arrival');
-    if (riding.length > 0 || arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), riding);
-    while (arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), []);
+    const waits = () => arrivals.length > 0 || haveArrived();
+    if (riding.length > 0 || arrivals.length > 0)
+      answerBatch(arrivals.splice(0, BATCH_MESSAGES), riding, waits);
+    while (arrivals.length > 0) answerBatch(arrivals.splice(0, BATCH_MESSAGES), [], waits);
     const stop = requests.find((request) => request.kind === 'stop');
     if (stop !== undefined) answerStop(stop.number);
     else {
@@ -105,18 +108,27 @@ function serve(port: MessagePort, options: SpoolOptions): void {
   function answerBatch(
     arrivals: Extract<Request, { kind: 'arrival' }>[],
     riding: Extract<Request, { kind: 'riding' }>[],
+    waits: () => boolean,
   ): void {
+    const answered = (answers: Answers) =>
+      arrivals.flatMap(({ number }, index) => {
+        const error = answers[index];
+        return error === undefined ? [] : [answer(number, error)];
+      });
     const { answers, ledger } = service.batch(
       arrivals.map(({ arrival }) => arrival),
       riding.map(({ write }) => write),
+      { waits, answer: (late) => report({ kind: 'answers', answers: answered(late) }) },
     );
-    report({
-      kind: 'answers',
-      answers: [
-        ...arrivals.map(({ number }, index) => answer(number, answers[index] ?? null)),
-        ...riding.map(({ number }) => answer(number, ledger)),
-      ],
-    });
+    const told = [...answered(answers), ...riding.map(({ number }) => answer(number, ledger))];
+    if (told.length > 0) report({ kind: 'answers', answers: told });
+  }
+
+  /** Whether arrivals wait for the next turn, those included that the event loop has not brought yet. */
+  function haveArrived(): boolean {
+    for (let come = receiveMessageOnPort(port); come !== undefined; come = receiveMessageOnPort(port))
+      receive(come.message as Request);
+    return queue.some(({ kind }) => kind === 'arrival');
   }
 
   function answerStop(number: number): void {

@@ -15,6 +15,7 @@ import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
 import { diskFiles, type Files } from '../../src/spool/files.ts';
+import type { Answers, Arrival } from '../../src/spool/handover.ts';
 import { listMessages } from '../../src/spool/reading.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
@@ -177,6 +178,103 @@ test('what is synced with its batch is so once, after all of it was looked at an
     `syncDirectory ${DAY}`,
     `syncDirectory ${DAY}`,
   ]);
+});
+
+function stateOf(place: Place, uid: number): string | undefined {
+  return [...listMessages(place.state, {})].find((message) => message.uid === uid)?.state;
+}
+
+/** Hands a batch over while arrivals wait behind it; what is answered later comes into `late`. */
+function handBefore(service: Service, ...arrivals: Arrival[]) {
+  const late: (string | null | undefined)[][] = [];
+  const codes = (answers: Answers) =>
+    answers.map((error) => (error instanceof MailwatchdError ? error.code : error));
+  const { answers } = service.batch(arrivals, [], {
+    waits: () => true,
+    answer: (told) => late.push(codes(told)),
+  });
+  return { answers: codes(answers), late };
+}
+
+test('where arrivals wait, their sync makes a batch durable, and only then it is answered and marked', () => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place, everyFileSystem);
+  hand(service, staged(place, service, epoch, 1));
+  const stranger = join(place.storage, DAY, 'INBOX-1700000000-3.json');
+  writeFileSync(stranger, 'not ours');
+  const many = (...uids: number[]) =>
+    uids.map((uid) => staged(place, service, epoch, uid, { withBatch: true }));
+  steps.length = 0;
+  const first = handBefore(service, ...many(2, 3, 2));
+  expect(first).toEqual({ answers: [undefined, 'FILE_EXISTS', undefined], late: [] });
+  const isSync = (step: string) => /^(sync|commit)/.test(step);
+  expect(steps.filter(isSync)).toEqual(['syncFileSystem', 'commit', 'commit']);
+  expect(published(place)).toContain(`${DAY}/INBOX-1700000000-2.json`);
+  expect(stateOf(place, 2)).toBe('staged');
+  steps.length = 0;
+  expect(hand(service, ...many(4))).toEqual([null]);
+  expect(first.late).toEqual([[null, undefined, null]]);
+  expect(steps.filter(isSync)).toEqual(['syncFileSystem', 'commit', `syncDirectory ${DAY}`]);
+  expect(stateOf(place, 2)).toBe('published');
+  expect(tree(service.run.directory)).toEqual({});
+});
+
+test.each([
+  [
+    'a batch that is synced by its files',
+    (service: Service, ...arrivals: Arrival[]) => void hand(service, ...arrivals),
+  ],
+  ['marks that are due', (service: Service) => service.flush()],
+  ['a settling', (service: Service) => service.calls.settle()],
+  ['the stop', (service: Service) => service.stop()],
+])('a batch whose sync was left to what waited is synced by its directory before %s', (_, next) => {
+  const place = makePlace();
+  const { service, epoch, steps } = traced(place, everyFileSystem);
+  hand(service, staged(place, service, epoch, 1));
+  const { late } = handBefore(service, staged(place, service, epoch, 2, { withBatch: true }));
+  expect(service.due()).toBe(true);
+  const arrival = staged(place, service, epoch, 3);
+  steps.length = 0;
+  next(service, arrival);
+  expect(late).toEqual([[null]]);
+  expect(steps.indexOf(`syncDirectory ${DAY}`)).toBeGreaterThanOrEqual(0);
+  expect(steps.indexOf(`syncDirectory ${DAY}`)).toBeLessThan(steps.indexOf('commit'));
+  expect(stateOf(place, 2)).toBe('published');
+});
+
+test('where neither the sync of what waited nor its own succeeds, a batch is refused, and so is what waited', () => {
+  const place = makePlace();
+  const { switchboard, parts } = failing('EIO', ({ name }) => name.startsWith('sync'), everyFileSystem);
+  const service = open(place, parts);
+  const epoch = epochOf(service);
+  hand(service, staged(place, service, epoch, 1));
+  const { late } = handBefore(service, staged(place, service, epoch, 2, { withBatch: true }));
+  const arrival = staged(place, service, epoch, 3, { withBatch: true });
+  switchboard.on = true;
+  expect(hand(service, arrival)).toEqual(['STORAGE_FAILED']);
+  expect(late).toEqual([['STORAGE_FAILED']]);
+  switchboard.on = false;
+  expect(hand(service, staged(place, service, epoch, 3, { withBatch: true }))).toEqual([null]);
+  service.flush();
+  const options = { messageBytes: 1, retryUnfetchable: false };
+  expect(uidsIn(service.calls.handled(epoch.id, 1, 9, options))).toEqual([1, 2, 3]);
+});
+
+test('a mailbox does not go on where what was left to be synced fails: its next messages are refused as well', () => {
+  const place = makePlace();
+  const isTarget = ({ name, paths }: Step) => name === 'syncDirectory' && paths[0]?.endsWith(DAY) === true;
+  const { switchboard, parts } = failing('EIO', isTarget);
+  const service = open(place, parts);
+  const epoch = epochOf(service);
+  hand(service, staged(place, service, epoch, 1));
+  const { late } = handBefore(service, staged(place, service, epoch, 2));
+  switchboard.on = true;
+  expect(hand(service, staged(place, service, epoch, 3))).toEqual(['STORAGE_FAILED']);
+  expect(late).toEqual([['STORAGE_FAILED']]);
+  switchboard.on = false;
+  expect(hand(service, staged(place, service, epoch, 3))).toEqual([null]);
+  service.flush();
+  expect([1, 2, 3].map((uid) => stateOf(place, uid))).toEqual(['published', 'published', 'published']);
 });
 
 test('a batch that could not be synced is given back, and nothing of it is left', () => {
@@ -497,13 +595,14 @@ test('only what looks like a run of ours is removed from .staging', () => {
 });
 
 /** Fails the n-th file operation or commit once, as a disk would. */
-function failing(code: string, fails: (step: Step) => boolean) {
+function failing(code: string, fails: (step: Step) => boolean, files: Files = diskFiles) {
   const switchboard = { on: false, hits: 0 };
-  const parts = watched((step) => {
+  const before = (step: Step) => {
     if (!switchboard.on || !fails(step)) return;
     switchboard.hits += 1;
     throw systemError(code);
-  });
+  };
+  const parts = watched(before, undefined, files);
   return { switchboard, parts };
 }
 
