@@ -86,6 +86,8 @@ export function shareConnections(options: SharingOptions): Sharing {
   /** What is being connected: one at a time, so that a server that refuses is asked once. */
   let opening: AbortController | null = null;
   let looking = false;
+  /** The last turn was a look's: where both want one, looks and waiters take turns, so that neither starves. */
+  let lookedLast = false;
   /** As many as `most`, or as the server bears: then more are tried at `growAt`, monotonic ms. */
   let capacity = most;
   let growAt = 0;
@@ -115,7 +117,7 @@ export function shareConnections(options: SharingOptions): Sharing {
     for (const line of lines) if (line.user === null && line.connection.isClosed()) lines.delete(line);
     if (now() >= growAt) capacity = most;
     let line = freeLine();
-    if (line !== undefined && isLookDue()) {
+    if (line !== undefined && isLookDue() && !(lookedLast && waiters.length > 0)) {
       void look(line);
       line = freeLine();
     }
@@ -123,6 +125,7 @@ export function shareConnections(options: SharingOptions): Sharing {
       const first = waiters.reduce((a, b) => (rank(b) < rank(a) ? b : a));
       waiters.splice(waiters.indexOf(first), 1);
       first.take(line);
+      lookedLast = false;
       line = freeLine();
     }
     const isWanted = waiters.length > 0 || isLookDue();
@@ -185,6 +188,7 @@ export function shareConnections(options: SharingOptions): Sharing {
   /** Asks about those that were not looked at for longest. */
   async function look(line: Line): Promise<void> {
     looking = true;
+    lookedLast = true;
     line.user = 'look';
     const { connection } = line;
     const asked = away()

@@ -272,6 +272,26 @@ test('after a cut few connections are tried, however many folders there are, and
   await rig.stop();
 });
 
+test('a server on which looking takes longer than the time between two looks starves no folder that has mail', async () => {
+  const names = ['INBOX', ...Array.from({ length: 30 }, (_, index) => `folder ${index}`)];
+  await using rig = await share(names, 1);
+  const { server, clock } = rig;
+  await rig.quiet();
+  server.script = ({ name }) => {
+    if (name === 'STATUS') clock.advance(POLL_MS / 20);
+    return undefined;
+  };
+  server.deliver('folder 7', mail('one'));
+  server.deliver('folder 23', mail('two'));
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.published('folder 7').length === 1 && rig.published('folder 23').length === 1);
+  // A look at all of them takes one and a half POLL_MS.
+  expect(clock.monotonic()).toBeLessThan(4 * POLL_MS);
+  expect(server.connections()).toBe(1);
+  server.script = undefined;
+  await rig.stop();
+});
+
 test('back-fill gives way to new mail elsewhere, and goes on where it was', async () => {
   await using rig = await share(['INBOX', 'Old'], 1);
   const { server, clock } = rig;
