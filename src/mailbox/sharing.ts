@@ -45,6 +45,8 @@ interface Line {
   controller: AbortController;
   /** Whose it is; `look` while it is used for one, null where it is free. */
   user: Place | 'look' | null;
+  /** How much trouble there had been when it was made: what it does says nothing of later trouble. */
+  troubles: number;
 }
 
 interface Place {
@@ -94,7 +96,10 @@ export function shareConnections(options: SharingOptions): Sharing {
   let isLimited = false;
   /** Until then (monotonic ms) no connection is tried. */
   let openAt = 0;
+  /** Since the server last worked on a connection that was made after them. */
   let failures = 0;
+  /** All that there ever were. */
+  let troubles = 0;
   let idles = true;
   let exchangedAt = Number.NEGATIVE_INFINITY;
   let cancelAlarm: () => void = () => undefined;
@@ -151,7 +156,7 @@ export function shareConnections(options: SharingOptions): Sharing {
       // Else imapflow asks for each folder by itself before it is opened first.
       await connection.listFolders();
       if (lines.size === capacity - 1) isLimited = false;
-      lines.add({ connection, controller, user: null });
+      lines.add({ connection, controller, user: null, troubles });
       log.debug('connected', { server: `${account.host}:${account.port}`, connections: lines.size });
       if (closed) await dismiss();
     } catch (thrown) {
@@ -163,26 +168,35 @@ export function shareConnections(options: SharingOptions): Sharing {
   }
 
   function notConnected(error: MailwatchdError): void {
-    trouble(error);
+    // The others serve all folders: then this is no folder's trouble, and a server that bears no more works.
+    const isLimit = lines.size > 0 && error.code === 'SERVER_UNAVAILABLE';
+    trouble(error, !isLimit);
     if (lines.size === 0) {
       for (const { refuse } of waiters.splice(0)) refuse(error);
       for (const place of away()) place.away?.tell();
       return;
     }
-    // The others serve all folders, so this is no folder's trouble.
-    const isRefused = error.code === 'SERVER_UNAVAILABLE';
     capacity = lines.size;
-    growAt = isRefused ? now() + GROW_MS : openAt;
+    growAt = isLimit ? now() + GROW_MS : openAt;
     const fields = { connections: lines.size, code: error.code, reason: error.message };
-    log[isRefused && !isLimited ? 'warn' : 'debug']('connections_limited', fields);
-    isLimited ||= isRefused;
+    log[isLimit && !isLimited ? 'warn' : 'debug']('connections_limited', fields);
+    isLimited ||= isLimit;
     for (const place of places) if (place.keeping && !mayKeep(place)) place.leave();
   }
 
-  /** A connection failed: the next one is not tried at once. */
-  function trouble(error: MailwatchdError): void {
-    failures++;
-    openAt = now() + (error.retryAfter ?? 0) + backoff(failures, error.retry, random());
+  /** A connection failed: the next one is not tried at once. `isNew`: not of the same trouble as the last one. */
+  function trouble(error: MailwatchdError, isNew: boolean): void {
+    if (isNew) {
+      failures++;
+      troubles++;
+    }
+    const wait = (error.retryAfter ?? 0) + backoff(isNew ? failures : 1, error.retry, random());
+    openAt = Math.max(openAt, now() + wait);
+  }
+
+  /** Its work came to an end: whatever trouble there was before it is over. */
+  function worked(line: Line): void {
+    if (line.troubles === troubles) failures = 0;
   }
 
   /** Asks about those that were not looked at for longest. */
@@ -202,7 +216,7 @@ export function shareConnections(options: SharingOptions): Sharing {
         if (figures === undefined || place.seen === null || moved(place.seen, figures)) place.away?.tell();
         else lookedAt(place);
       }
-      failures = 0;
+      worked(line);
     } catch (thrown) {
       const error = toMailwatchdError(thrown, 'INTERNAL', { where: account.name });
       log.debug('look_failed', { code: error.code, reason: error.message });
@@ -226,7 +240,7 @@ export function shareConnections(options: SharingOptions): Sharing {
 
   async function drop(line: Line, error: MailwatchdError): Promise<void> {
     lines.delete(line);
-    trouble(error);
+    trouble(error, line.troubles === troubles);
     await line.connection.logout();
   }
 
@@ -319,7 +333,7 @@ export function shareConnections(options: SharingOptions): Sharing {
           if (line.controller.signal.aborted) {
             lines.delete(line);
             await connection.logout();
-          } else if (error === null || isOfTheFolder(error)) failures = 0;
+          } else if (error === null || isOfTheFolder(error)) worked(line);
           else await drop(line, toMailwatchdError(error, 'INTERNAL', { where: account.name }));
           pump();
         },

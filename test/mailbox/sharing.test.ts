@@ -272,6 +272,45 @@ test('after a cut few connections are tried, however many folders there are, and
   await rig.stop();
 });
 
+test('connections that are cut together are one trouble: they are back within a second', async () => {
+  const names = ['INBOX', ...Array.from({ length: 12 }, (_, index) => `folder ${index}`)];
+  await using rig = await share(names, 8);
+  const { server, clock } = rig;
+  const idle = () => rig.states().filter((state) => state === 'idle').length;
+  await rig.quiet();
+  while (idle() < 7) {
+    clock.advance(POLL_MS / 2);
+    await rig.looked();
+  }
+  for (const session of server.sessions) session.destroy();
+  await rig.until(() => rig.logged.filter((line) => line.includes('connection_lost')).length === 7);
+  clock.advance(1_000);
+  await rig.until(() => server.sessions.size > 0);
+  await rig.stop();
+});
+
+test('a password that was changed is tried as seldom while older connections go on', async () => {
+  await using rig = await share(NAMES, 4);
+  const { server, clock } = rig;
+  await rig.quiet();
+  clock.advance(POLL_MS / 2);
+  await rig.looked();
+  server.password = 'another one';
+  for (const session of server.sessions) if (session.number > 1) session.destroy();
+  server.commands.length = 0;
+  for (let turn = 0; turn < (2 * HOUR) / POLL_MS; turn++) {
+    server.deliver('Old', mail(`${turn}`));
+    clock.advance(POLL_MS / 2);
+    await rig.until(() => rig.published('Old').length === turn + 1);
+    for (let wait = 0; wait < 20; wait++) await new Promise((resolve) => setImmediate(resolve));
+  }
+  // At most 15 minutes apart in the end.
+  expect(count(server.commands, /^LOGIN/)).toBeGreaterThan(2);
+  expect(count(server.commands, /^LOGIN/)).toBeLessThan(12);
+  server.password = PASSWORD;
+  await rig.stop();
+});
+
 test('a server on which looking takes longer than the time between two looks starves no folder that has mail', async () => {
   const names = ['INBOX', ...Array.from({ length: 30 }, (_, index) => `folder ${index}`)];
   await using rig = await share(names, 1);
