@@ -153,8 +153,13 @@ export function shareConnections(options: SharingOptions): Sharing {
     opening = controller;
     try {
       const connection = await connectAccount(account, { ...options, signal: controller.signal });
-      // Else imapflow asks for each folder by itself before it is opened first.
-      await connection.listFolders();
+      try {
+        // Else imapflow asks for each folder by itself before it is opened first.
+        await connection.listFolders();
+      } catch (error) {
+        await connection.logout();
+        throw error;
+      }
       if (lines.size === capacity - 1) isLimited = false;
       lines.add({ connection, controller, user: null, troubles });
       log.debug('connected', { server: `${account.host}:${account.port}`, connections: lines.size });

@@ -311,6 +311,24 @@ test('a password that was changed is tried as seldom while older connections go 
   await rig.stop();
 });
 
+test('a connection on which LIST is refused is ended before another one is tried', async () => {
+  await using rig = await share(NAMES, 2, {
+    script: ({ name, tag, session }) => {
+      if (name !== 'LIST' || session.number > 3) return undefined;
+      session.send(`${tag} NO [SERVERBUG] not now`);
+      return true;
+    },
+  });
+  const failures = () => count(rig.logged, /connection_lost|mailbox_failing/);
+  for (let turn = 1; turn <= 3; turn++) {
+    await rig.until(() => failures() === turn * NAMES.length);
+    await rig.until(() => rig.server.sessions.size === 0);
+    rig.clock.advance(10_000);
+  }
+  await rig.quiet();
+  await rig.stop();
+});
+
 test('a server on which looking takes longer than the time between two looks starves no folder that has mail', async () => {
   const names = ['INBOX', ...Array.from({ length: 30 }, (_, index) => `folder ${index}`)];
   await using rig = await share(names, 1);
