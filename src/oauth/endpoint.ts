@@ -31,6 +31,9 @@ export interface TokenResponse {
   refreshExpiresIn: number | null;
 }
 
+/** A hundred years. What is said to last longer has no end, and need not be a date. */
+const LONGEST_LOGIN_SECONDS = 100 * 365 * 86_400;
+
 /** An answer takes no longer; nobody types anything meanwhile. */
 const REQUEST_SECONDS = 20;
 
@@ -141,7 +144,8 @@ async function ask(
       expiresIn: answer.expires_in ?? null,
       refreshToken: answer.refresh_token ?? null,
       // Keycloak's 0: for ever.
-      refreshExpiresIn: refreshExpiresIn > 0 ? refreshExpiresIn : null,
+      refreshExpiresIn:
+        refreshExpiresIn > 0 && refreshExpiresIn <= LONGEST_LOGIN_SECONDS ? refreshExpiresIn : null,
     };
   } catch (error) {
     const where = new URL(application.tokenEndpoint).host;

@@ -38,13 +38,17 @@ function parse(text: string): Tokens | null {
       typeof value?.accessToken === 'string' &&
       Number.isFinite(value.issuedAt) &&
       Number.isFinite(value.expiresAt) &&
-      ((value.refreshEndsAt ?? null) === null || Number.isFinite(value.refreshEndsAt)) &&
+      ((value.refreshEndsAt ?? null) === null || isDate(value.refreshEndsAt)) &&
       [value.refreshToken, value.origin].every((text) => text === null || typeof text === 'string');
     return right ? value : null;
   } catch {
     return null; // not JSON: said by the caller, without the text
   }
 }
+
+/** A number of milliseconds that `Date` can tell. */
+const isDate = (value: unknown): boolean =>
+  typeof value === 'number' && !Number.isNaN(new Date(value).getTime());
 
 function unavailable(path: string, detail: string): MailwatchdError {
   const remedy = 'see to it, as the user of the daemon, or remove it and log in anew';

@@ -208,6 +208,13 @@ test('until when a login lasts is kept while its refresh token stays, and unknow
   expect([access.endsAt(), stored().refreshEndsAt]).toEqual([null, null]);
 });
 
+test('a login that is said to last longer than any calendar has no end', async () => {
+  const { server, access, stored } = await prepare();
+  server.refreshLifetime = 1e18;
+  await access.token();
+  expect([access.endsAt(), stored().refreshEndsAt]).toEqual([null, null]);
+});
+
 test('another process that refreshed first is followed: its token is not taken for a revoked one', async () => {
   const { server, access, clock, options } = await prepare();
   server.rotates = true;

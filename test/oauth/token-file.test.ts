@@ -35,6 +35,12 @@ test('what was stored is read, whatever a crash or another mode left there', asy
   expect(statSync(path).mode & 0o777).toBe(0o600);
 });
 
+test('an end that is no date is not taken from a file', async () => {
+  const path = join(temporaryDirectory(), 'a.json');
+  writeFileSync(path, JSON.stringify({ ...TOKENS, refreshEndsAt: 1e21 }));
+  await expect(readTokens(path)).rejects.toMatchObject({ code: 'SECRET_UNAVAILABLE' });
+});
+
 test('where storing fails, the tokens before stay and nothing is left', async () => {
   const directory = temporaryDirectory();
   const path = join(directory, 'a.json');

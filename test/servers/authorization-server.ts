@@ -35,6 +35,8 @@ export interface AuthorizationServer extends AsyncDisposable {
   rotates: boolean;
   /** Whether it gives refresh tokens at all. */
   refreshes: boolean;
+  /** Seconds that each answer tells of the refresh token; null: only a login's does, 90 days. */
+  refreshLifetime: number | null;
   /** Replaces the next answers of the token end point: true means it has been dealt with, also by silence. */
   script: ((request: TokenRequest) => boolean | undefined) | undefined;
   /** Access tokens with the user's name and their end, ms since the epoch. */
@@ -70,6 +72,7 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
     lifetime: 3600,
     rotates: false,
     refreshes: true,
+    refreshLifetime: null,
     script: undefined,
     accessTokens: new Map(),
     refreshTokens: new Map(),
@@ -162,7 +165,9 @@ export async function startAuthorizationServer(): Promise<AuthorizationServer> {
       token_type: 'Bearer',
       expires_in: server.lifetime,
       ...((server.rotates || isLogin) && server.refreshes && { refresh_token: server.grant(user) }),
-      ...(isLogin && { refresh_token_expires_in: 7_776_000 }),
+      ...((isLogin || server.refreshLifetime !== null) && {
+        refresh_token_expires_in: server.refreshLifetime ?? 7_776_000,
+      }),
     });
   }
 
