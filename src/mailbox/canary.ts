@@ -82,12 +82,12 @@ export function watchCanary(options: CanaryOptions): Watcher {
 
   async function keepUp(connection: Connection): Promise<void> {
     await assertSuitable({ connection, where }, options.watched);
-    await removeOld(connection, await open(connection));
     for (;;) {
       await rest(connection);
       if (signal.aborted) return;
       // Anew: somebody may have removed the folder meanwhile.
       const folder = await open(connection);
+      await removeOld(connection, folder);
       const begun = clock.monotonic();
       reporter.tally.arrived(1);
       try {
@@ -212,7 +212,7 @@ export function watchCanary(options: CanaryOptions): Watcher {
     return found;
   }
 
-  /** What a crash left behind. Younger ones may be another daemon's. */
+  /** What a crash left behind, and what came too late. Younger ones may be another daemon's. */
   async function removeOld(connection: Connection, folder: Selected): Promise<void> {
     const old: number[] = [];
     await eachCanary(connection, folder.uidNext - MOST_MESSAGES, (uid, _canary, at) => {

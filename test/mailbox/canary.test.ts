@@ -216,6 +216,18 @@ test('what a crash left behind is removed; what is not ours, or may be another d
   expect(canary.left().map(({ uid }) => uid)).toEqual([2, 3, 4]);
 });
 
+test('one that comes late is removed in time, without a new connection', async () => {
+  await using canary = await createCanary();
+  const { server, clock } = canary;
+  canary.watch();
+  await canary.settled();
+  const late = canaryMessage('0'.repeat(32), 'ann@example.org', clock.now());
+  server.deliver(FOLDER, late, { internalDate: new Date(clock.now()) });
+  await canary.turnUntil(({ stored }) => stored === 5);
+  expect(canary.left()).toEqual([]);
+  expect(server.connections()).toBe(6);
+});
+
 test('another one’s canary is not taken for ours', async () => {
   await using canary = await createCanary();
   const { server } = canary;
