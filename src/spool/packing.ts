@@ -108,12 +108,27 @@ function unpackSpan(ledger: Ledger, epoch: number, span: number, claimable: bool
   ledger.run('DELETE FROM block WHERE epoch = ? AND span = ?', epoch, span);
 }
 
-/** The filtered messages of an epoch, or of part of it, become rows again (inside a transaction); false once all are. */
-export function unpackFiltered(ledger: Ledger, epoch: number): boolean {
-  const sql = 'SELECT span FROM block WHERE epoch = ? AND filtered > 0 LIMIT ?';
-  const blocks = ledger.all<{ span: number }>(sql, epoch, BLOCKS_PER_CALL);
-  for (const { span } of blocks) unpackSpan(ledger, epoch, span, false);
-  return blocks.length > 0;
+/**
+ * The next span of an epoch from one on that has filtered messages, which are rows then (inside a transaction); null
+ * where there is none.
+ */
+export function unpackFiltered(ledger: Ledger, epoch: number, from: number): number | null {
+  const row = ledger.get<{ uid: number | null }>(
+    `SELECT min(uid) AS uid FROM message INDEXED BY message_filtered
+     WHERE state = 'filtered' AND claimed = 0 AND epoch = ? AND uid >= ?`,
+    epoch,
+    from * SPAN,
+  );
+  const block = ledger.get<{ span: number | null }>(
+    'SELECT min(span) AS span FROM block INDEXED BY block_filtered WHERE filtered > 0 AND epoch = ? AND span >= ?',
+    epoch,
+    from,
+  );
+  const packed = block?.span ?? Number.POSITIVE_INFINITY;
+  const span = Math.min(packed, spanOf(row?.uid ?? Number.POSITIVE_INFINITY));
+  if (span === Number.POSITIVE_INFINITY) return null;
+  if (span === packed) unpackSpan(ledger, epoch, span, false);
+  return span;
 }
 
 /** A message that is packed becomes a row again, since it is to change (inside a transaction). */

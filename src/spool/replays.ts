@@ -1,6 +1,7 @@
 /** Requests to parse a message again: left by the command, served by the daemon. */
 import { MailwatchdError, type PlainError } from '../errors.ts';
 import type { Extensions, Mailbox, MessageIdentity, MessageState } from '../model.ts';
+import { SPAN } from './block.ts';
 import { onStorage } from './files.ts';
 import type { Ledger } from './ledger.ts';
 import { errorText, type Key } from './messages.ts';
@@ -139,26 +140,33 @@ function refusalOf(
 
 /**
  * Leaves requests to judge anew what rules left out, as far as it may still be on the server: of each mailbox's present
- * epoch. Some blocks at a time, so that a daemon that runs waits for no more than that; returns how many wait.
+ * epoch. A span of UIDs at a time, each once, so that a daemon that runs waits for no more than that, and what it answers
+ * meanwhile is not asked for again; returns how many wait.
  */
 export function requestFiltered(ledger: Ledger, now: number): number {
   const epochs = ledger.all<{ id: number }>('SELECT max(id) AS id FROM epoch GROUP BY account, folder');
-  for (const { id } of epochs) {
-    for (let more = true; more; ) {
-      more = ledger.transaction(() => {
-        const unpacked = unpackFiltered(ledger, id);
-        ledger.run(
-          `INSERT INTO replay (epoch, uid, again, requested_at)
-           SELECT epoch, uid, 0, ? FROM message WHERE epoch = ? AND state = 'filtered' AND claimed = 0
-           ON CONFLICT (epoch, uid) DO UPDATE SET requested_at = excluded.requested_at, code = NULL, reason = NULL`,
-          now,
-          id,
-        );
-        return unpacked;
-      });
-    }
-  }
+  for (const { id } of epochs)
+    for (let from: number | null = 0; from !== null; ) from = requestSpan(ledger, id, from, now);
   return ledger.get<{ count: number }>(`SELECT count(*) AS count ${TO_JUDGE}`)?.count ?? 0;
+}
+
+/** Those of the next span from one on; returns where to go on, null at the end. */
+function requestSpan(ledger: Ledger, epoch: number, from: number, now: number): number | null {
+  return ledger.transaction(() => {
+    const span = unpackFiltered(ledger, epoch, from);
+    if (span === null) return null;
+    ledger.run(
+      `INSERT INTO replay (epoch, uid, again, requested_at)
+       SELECT epoch, uid, 0, ? FROM message
+       WHERE epoch = ? AND uid BETWEEN ? AND ? AND state = 'filtered' AND claimed = 0
+       ON CONFLICT (epoch, uid) DO UPDATE SET requested_at = excluded.requested_at, code = NULL, reason = NULL`,
+      now,
+      epoch,
+      span * SPAN,
+      (span + 1) * SPAN - 1,
+    );
+    return span + 1;
+  });
 }
 
 /** Requests that a mailbox answers, by judging its message anew. */
