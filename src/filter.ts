@@ -1,4 +1,5 @@
 /** Filters: which messages of an account are left out. The rules as plain data, and the one place where they are judged. */
+import type { MessageMetadata } from './model.ts';
 import { matchesPattern, type Pattern } from './pattern.ts';
 
 /** A text that occurs anywhere, whatever its case, or a regular expression. */
@@ -40,13 +41,20 @@ export interface Filter {
 /** A message that is to be judged, and what is known of it without its bytes. */
 export interface Candidate {
   filter: Filter;
-  /** RFC822.SIZE, bytes: not what is counted later, so that the verdict is the same. */
-  size: number;
+  /** RFC822.SIZE, bytes: not what is counted later, so that the verdict is the same. Null where the server does not tell it. */
+  size: number | null;
   /** INTERNALDATE, ms. */
   internalDate: number;
   /** Now, ms. */
   at: number;
 }
+
+/** A message as the server tells of it, judged at an instant, ms. */
+export const candidateOf = (
+  filter: Filter,
+  { size, sizeUntold, internalDate }: MessageMetadata,
+  at: number,
+): Candidate => ({ filter, size: sizeUntold ? null : size, internalDate, at });
 
 /** What rules ask of a header, decoded as the document has it. */
 export interface HeaderFacts {
@@ -70,7 +78,7 @@ const DEPTHS: readonly Depth[] = ['metadata', 'header', 'message'];
 
 /**
  * Judges a message by what is known of it. What is decided early is never decided otherwise later: steps that need
- * less go first, and one that is unknown ends the judging.
+ * less go first, and one that is unknown ends the judging. What all of a message leaves undecided is taken.
  */
 export function judge(
   candidate: Candidate,
@@ -153,8 +161,8 @@ function matches(rule: Rule, facts: Facts): Known {
   const { header, size, hasAttachments } = facts;
   const age = facts.at - facts.internalDate;
   const conditions: Known[] = [];
-  if (rule.largerThan !== null) conditions.push(size > rule.largerThan);
-  if (rule.smallerThan !== null) conditions.push(size < rule.smallerThan);
+  if (rule.largerThan !== null) conditions.push(size === null ? null : size > rule.largerThan);
+  if (rule.smallerThan !== null) conditions.push(size === null ? null : size < rule.smallerThan);
   if (rule.olderThan !== null) conditions.push(age > rule.olderThan);
   if (rule.youngerThan !== null) conditions.push(age < rule.youngerThan);
   // What costs more is asked only where all before holds.
@@ -165,41 +173,42 @@ function matches(rule: Rule, facts: Facts): Known {
   return every(conditions);
 }
 
-function matchesHeader(rule: Rule, header: HeaderFacts): boolean {
-  return (
-    (rule.list === null || header.list === rule.list) &&
-    (rule.automatic === null || header.automatic === rule.automatic) &&
-    (rule.sender === null || hasText(rule.sender, [header.sender])) &&
-    (rule.subject === null || hasText(rule.subject, [header.subject])) &&
-    (rule.recipient === null || hasText(rule.recipient, header.recipients)) &&
-    rule.headers.every(({ name, test }) => matchesField(name, test, header))
-  );
+function matchesHeader(rule: Rule, header: HeaderFacts): Known {
+  return every([
+    rule.list === null || header.list === rule.list,
+    rule.automatic === null || header.automatic === rule.automatic,
+    rule.sender === null || hasText(rule.sender, [header.sender]),
+    rule.subject === null || hasText(rule.subject, [header.subject]),
+    rule.recipient === null || hasText(rule.recipient, header.recipients),
+    ...rule.headers.map(({ name, test }) => matchesField(name, test, header)),
+  ]);
 }
 
-function matchesField(name: string, test: TextTest | boolean, { fields }: HeaderFacts): boolean {
+function matchesField(name: string, test: TextTest | boolean, { fields }: HeaderFacts): Known {
   const texts = fields.filter(([each]) => each.toLowerCase() === name).map(([, text]) => text);
   return typeof test === 'boolean' ? texts.length > 0 === test : hasText(test, texts);
 }
 
 /**
  * Characters that a regular expression is tried on, of all values of one condition together: 0.6 s at the worst
- * (measured), so that a header of 8 MB is judged well within limits.parseSeconds.
+ * (measured), so that a header of 8 MB is judged well within limits.parseSeconds. What has more is not known to match or
+ * not, and so is taken: the part that is cut off could decide.
  */
 const MAX_PATTERN_TEXT = 65_536;
 
-function hasText(test: TextTest, texts: readonly string[]): boolean {
+function hasText(test: TextTest, texts: readonly string[]): Known {
   if ('contains' in test) {
     const wanted = folded(test.contains);
     return texts.some((text) => folded(text).includes(wanted));
   }
   let left = MAX_PATTERN_TEXT;
-  return texts.some((text) => {
-    if (left === 0) return false;
-    const part = text.slice(0, left);
-    left -= part.length;
-    return matchesPattern(test, part.normalize('NFC'));
-  });
+  for (const text of texts) {
+    left -= text.length;
+    if (left < 0) return null;
+    if (matchesPattern(test, text.normalize('NFC'))) return true;
+  }
+  return false;
 }
 
-/** Composed and decomposed letters are the same text. */
-const folded = (text: string): string => text.normalize('NFC').toLowerCase();
+/** Composed and decomposed letters are the same text; ς, σ and Σ, or ß and SS, are so only as capitals of small letters. */
+const folded = (text: string): string => text.normalize('NFC').toLowerCase().toUpperCase();

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Budget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import { type ErrorCode, type MailwatchdError, plainError, toMailwatchdError } from './errors.ts';
-import { type Candidate, type Filter, judge } from './filter.ts';
+import { candidateOf, type Filter, judge } from './filter.ts';
 import type { Log } from './logging.ts';
 import type { ParserPool } from './message/pool.ts';
 import { storableId } from './message-id.ts';
@@ -71,13 +71,6 @@ export function createIntake(options: IngestOptions): Intake {
     }
   }
 
-  const candidateOf = ({ size, internalDate }: MessageMetadata, filter: Filter): Candidate => ({
-    filter,
-    size,
-    internalDate,
-    at: clock.now(),
-  });
-
   /** The message is handled once this resolves. */
   async function recordLeftOut(epoch: Epoch, message: MessageMetadata, left: LeftOut): Promise<void> {
     const identity = spool.identity(epoch, message);
@@ -93,7 +86,7 @@ export function createIntake(options: IngestOptions): Intake {
     start: Buffer | null,
     filter: Filter,
   ): Promise<LeftOut | null> {
-    const candidate = candidateOf(message, filter);
+    const candidate = candidateOf(filter, message, clock.now());
     let verdict = judge(candidate, null, null);
     let messageId = storableId(message.messageId);
     if (start !== null && verdict.kind !== 'taken') {
@@ -130,7 +123,7 @@ export function createIntake(options: IngestOptions): Intake {
         const staged =
           filter === null
             ? await parsers.parse(job)
-            : await parsers.parseCandidate({ ...job, candidate: candidateOf(message, filter) });
+            : await parsers.parseCandidate({ ...job, candidate: candidateOf(filter, message, clock.now()) });
         if ('rule' in staged) {
           await recordLeftOut(epoch, message, staged);
           return 'filtered';

@@ -73,6 +73,8 @@ export interface MessageMetadata {
   uid: number;
   /** RFC822.SIZE: a hint; some servers are wrong by their line ends. */
   size: number;
+  /** The server told no size, and `size` is only so that it is fetched with care. */
+  sizeUntold?: true;
   /** INTERNALDATE, ms. */
   internalDate: number;
   /** Flags as the server writes them. */

@@ -20,7 +20,8 @@ function compile({ source, ignoreCase }: Pattern): RE2JS {
   const key = `${ignoreCase} ${source}`;
   const known = compiled.get(key);
   if (known !== undefined) return known;
-  const pattern = library.compile(source, ignoreCase ? library.CASE_INSENSITIVE : 0);
+  // As the text that it is tried on.
+  const pattern = library.compile(source.normalize('NFC'), ignoreCase ? library.CASE_INSENSITIVE : 0);
   if (compiled.size >= MAX_COMPILED) compiled.clear();
   compiled.set(key, pattern);
   return pattern;

@@ -77,6 +77,12 @@ describe('conditions', () => {
     expect(takes(conditions)).toBe(expected);
   });
 
+  test.each<[string, string, Rule['subject']]>([
+    ['a Greek letter that is another one at the end', 'Οδοσήμανση', { contains: 'ΟΔΟΣ' }],
+    ['a letter that is two as a capital', 'Straße 5', { contains: 'STRASSE' }],
+    ['an expression of letters composed otherwise', 'Müller', pattern('^Mu\u0308ller$')],
+  ])('%s', (_, subject, test) => expect(takes({ subject: test }, header({ subject }))).toBe(true));
+
   test('a message without a subject has an empty one', () => {
     expect(takes({ subject: pattern('^$') }, header({ subject: '' }))).toBe(true);
   });
@@ -153,8 +159,20 @@ test.each([
   expect(takes({ subject: pattern(source) }, header({ subject }))).toBe(false);
 });
 
-test('an expression reads the beginning of a text without end, and of all values of a field together', () => {
+test('an expression that has more text than it is tried on leaves nothing out, whatever it is and on either side', () => {
   const fields = Array.from({ length: 50_000 }, () => ['X-A', 'x'.repeat(100)] as const);
-  const test = [{ name: 'x-a', test: pattern('(x+x+)+y') }];
-  expect(takes({ headers: test }, header({ fields }))).toBe(false);
+  const recipients = Array.from({ length: 5000 }, (_, index) => `user-${index}@lists.example.org`);
+  const facts = header({ fields, recipients });
+  for (const asked of [
+    rule('r', { headers: [{ name: 'x-a', test: pattern('(x+x+)+y') }] }),
+    rule('r', { recipient: pattern('^user-4999@') }),
+    rule('r', { subject: pattern('x$') }),
+  ])
+    for (const filter of [
+      { only: [asked], except: [] },
+      { only: [], except: [asked] },
+    ]) {
+      const subject = 'x'.repeat(70_000);
+      expect(judge(candidate(filter), { ...facts, subject }, false)).toEqual({ kind: 'undecided' });
+    }
 });

@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/types.ts';
 import { openCredentials } from '../credentials.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
-import type { Filter } from '../filter.ts';
+import { candidateOf, type Filter } from '../filter.ts';
 import { silentLog } from '../logging.ts';
 import { type Judged, type PlannedRule, planMailbox } from '../mailbox/plan.ts';
 import { type ParserPool, startParsers } from '../message/pool.ts';
@@ -84,14 +84,10 @@ function createJudging({ limits, parsers: processes }: Config) {
   const { parseSeconds, parseMemoryMb } = limits;
   let pool: ParserPool | undefined;
   return {
-    judgeStart(
-      filter: Filter,
-      { uid, size, internalDate }: MessageMetadata,
-      source: Buffer,
-    ): Promise<Judged> {
+    judgeStart(filter: Filter, message: MessageMetadata, source: Buffer): Promise<Judged> {
       pool ??= startParsers({ size: processes, stagingDirectory: null, parseSeconds, parseMemoryMb });
-      const candidate = { filter, size, internalDate, at: systemClock.now() };
-      return pool.judge({ name: `UID ${uid}`, source, candidate });
+      const candidate = candidateOf(filter, message, systemClock.now());
+      return pool.judge({ name: `UID ${message.uid}`, source, candidate });
     },
     [Symbol.asyncDispose]: async () => pool?.stop(),
   };

@@ -1,5 +1,5 @@
 /** For `plan`: what a first start would fetch of a mailbox, and what its rules make of that. Writes nothing. */
-import { type Filter, judge, NONE_OF_ONLY, takenBy, type Verdict } from '../filter.ts';
+import { candidateOf, type Filter, judge, NONE_OF_ONLY, takenBy, type Verdict } from '../filter.ts';
 import type { MessageMetadata } from '../model.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import type { Connection } from './connection.ts';
@@ -81,7 +81,7 @@ async function judgeAll(
 ): Promise<Map<number, Judged>> {
   const judged = new Map<number, Judged>();
   for (const message of messages) {
-    const candidate = { ...message, filter, at: clock.now() };
+    const candidate = candidateOf(filter, message, clock.now());
     judged.set(message.uid, { verdict: judge(candidate, null, null), takenBy: takenBy(candidate, null) });
   }
   if (!asksHeader({ filter })) return judged;

@@ -89,6 +89,7 @@ export function metadataOf(row: Row, messageId: boolean, now: number): MessageMe
     uid: row.uid,
     // Unknown counts as large, which is fetched in bounded pieces.
     size: row.size ?? LARGE_MESSAGE_BYTES + 1,
+    ...(row.size === undefined && { sizeUntold: true }),
     // An unreadable INTERNALDATE must not make a message too old to be wanted.
     internalDate: Number.isFinite(date) ? date : now,
     flags: [...(row.flags ?? [])],

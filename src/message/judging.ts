@@ -12,9 +12,10 @@ import type { WarningCode } from './warnings.ts';
 /** Where a header has text in no declared character set, it may be read in one that a part of the body declares. */
 const DEPENDS_ON_BODY: readonly WarningCode[] = ['charset-missing', 'charset-wrong', 'charset-unknown'];
 
-/** What the whole document decides; never `undecided`. */
+/** What the whole document decides; `undecided` only where an expression has more text than it is tried on. */
 export function judgeDocument(document: MessageDocument, candidate: Candidate): Verdict {
-  return judge(candidate, headerFacts(document), document.attachments.length > 0);
+  const size = candidate.size ?? document.size;
+  return judge({ ...candidate, size }, headerFacts(document), document.attachments.length > 0);
 }
 
 /** What the first bytes decide, as the document will: its header is read as that of a message without a body. */

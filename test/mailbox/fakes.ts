@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBudget } from '../../src/budget.ts';
 import type { MailwatchdError } from '../../src/errors.ts';
-import { judge } from '../../src/filter.ts';
+import { candidateOf, judge } from '../../src/filter.ts';
 import { parseMessage } from '../../src/message/document.ts';
 import { judgeDocument, judgeStart } from '../../src/message/judging.ts';
 import type { Epoch, Extensions, FetchedMessage, Mailbox, MessageMetadata } from '../../src/model.ts';
@@ -266,7 +266,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
       return budget.reserve(bytes, options);
     },
     async accept(message, filter) {
-      const { epoch, uid, size, internalDate } = message;
+      const { epoch, uid, internalDate } = message;
       intake.working.push(uid);
       intake.mostWorking = Math.max(intake.mostWorking, intake.working.length);
       try {
@@ -274,7 +274,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
         const file = !Buffer.isBuffer(message.source);
         const source = Buffer.isBuffer(message.source) ? message.source : readFileSync(message.source.file);
         const text = source.toString('latin1');
-        const candidate = filter && { filter, size, internalDate, at: Date.now() };
+        const candidate = filter && candidateOf(filter, message, Date.now());
         const verdict = candidate && judgeDocument(parseMessage(source, { identity: null }), candidate);
         if (verdict?.kind === 'filtered') {
           filtered(message, verdict.rule);
@@ -305,7 +305,7 @@ export function createIntake(ledger: FakeLedger, capacity = 64 * 1024 * 1024): F
       }
     },
     async leaveOut({ start, ...message }, filter) {
-      const candidate = { ...message, filter, at: Date.now() };
+      const candidate = candidateOf(filter, message, Date.now());
       const verdict = start === null ? judge(candidate, null, null) : judgeStart(start, candidate).verdict;
       if (verdict.kind === 'filtered') filtered(message, verdict.rule);
       return verdict.kind === 'filtered';

@@ -91,6 +91,26 @@ test.each([
   expect(intake.filtered).toEqual([{ uid: 1, rule: 'news' }]);
 });
 
+test('a message whose size the server does not tell is neither too large nor too small', async () => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', big('a'));
+  server.script = ({ name, rest, tag, session }) => {
+    if (name !== 'UID FETCH' || !rest.includes('RFC822.SIZE')) return false;
+    const [set = ''] = rest.split(' ');
+    const folder = session.folder!;
+    for (const message of pick(folder, set, true))
+      session.send(row(folder, message, rest.replace('RFC822.SIZE', '')));
+    session.send(`${tag} OK done`);
+    return true;
+  };
+  const filter = without(rule('large', { largerThan: 1_000_000 }), rule('small', { smallerThan: 10 }));
+  await harness.watch({ account: { filter } });
+  await harness.idle();
+  expect(intake.filtered).toEqual([]);
+  expect(uids(harness)).toEqual([1]);
+});
+
 test('what only the body decides is fetched', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;

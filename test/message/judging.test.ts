@@ -101,6 +101,18 @@ test.each<[string, Buffer, Partial<Rule>, number?]>([
   expect(early(message, except(conditions), length)).toBe('undecided');
 });
 
+test('a size that the server did not tell is that of the message', () => {
+  const message = plain(['Subject: a'], ...BODY);
+  for (const [largerThan, verdict] of [
+    [message.length - 1, 'filtered'],
+    [message.length, 'taken'],
+  ] as const) {
+    const untold = { ...except({ largerThan }), size: null };
+    expect(early(message, untold)).toBe('undecided');
+    expect(whole(message, untold)).toBe(verdict);
+  }
+});
+
 test('the name of a message is told even where its header decides nothing', () => {
   const message = plain(['Message-ID: <a@x.org>'], ...BODY);
   expect(judgeStart(message.subarray(0, -1), except({ attachment: true })).messageId).toBe('a@x.org');
