@@ -160,7 +160,7 @@ export function shareConnections(options: SharingOptions): Sharing {
         await connection.logout();
         throw error;
       }
-      if (lines.size === capacity - 1) isLimited = false;
+      if (lines.size === most - 1) isLimited = false;
       lines.add({ connection, controller, user: null, troubles });
       log.debug('connected', { server: `${account.host}:${account.port}`, connections: lines.size });
       if (closed) await dismiss();
@@ -363,7 +363,7 @@ export function shareConnections(options: SharingOptions): Sharing {
         },
 
         giveWay(lane) {
-          if (place.keeping) return;
+          if (place.keeping && mayKeep(place)) return;
           const worked = now() - place.since;
           const isUrgent = lane === 'backfill' && (isLookDue() || waiters.some(({ urgent }) => urgent));
           const gives = isUrgent

@@ -64,6 +64,8 @@ const HOLD_MS = { first: 1_000, last: 15_000 };
  */
 const STEADY_MS = 10_000;
 const FAILURES_THOUGH_CAUGHT_UP = 5;
+/** A server that lost a connection over the question for its quota is not asked again sooner. */
+const QUOTA_UNANSWERED_MS = 24 * 60 * 60_000;
 /** `once` gives up after so many failures in a row. */
 const ONCE_ATTEMPTS = 4;
 
@@ -92,6 +94,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
   /** When this connection had completed a sync, after-actions included. */
   let syncedAt: number | null = null;
   let holds = 0;
+  /** From when on the quota may be asked for, monotonic ms. */
+  let quotaFrom = 0;
   /** What `once` could not do although all else is done. */
   let unfinished: MailwatchdError | null = null;
 
@@ -274,9 +278,6 @@ export function watchMailbox(options: WatchOptions): Watcher {
     if (!unchanged) await catchUp(session);
     if (everything) {
       if (!unchanged) await reconcile(session);
-      const { connection, selected } = session;
-      const [certificate, quota] = [await connection.certificate(), await connection.quota(selected.path)];
-      reporter.saw({ certificate, quota, quiet: await quietLongerThanEver() });
       comparedAt = clock.monotonic();
     }
     memory.suspects = { arrivals: 0, backfill: 0 };
@@ -288,7 +289,20 @@ export function watchMailbox(options: WatchOptions): Watcher {
     holds = 0;
     reporter.heard(session.connection.heardAt());
     reporter.synced(fault);
+    if (everything && mode === 'run') await lookAhead(session);
     return fault;
+  }
+
+  /** After all else: neither mail nor after-actions wait for what is only nice to know. */
+  async function lookAhead({ connection, selected }: Session): Promise<void> {
+    const certificate = await connection.certificate();
+    let quota = reporter.report().quota;
+    if (clock.monotonic() >= quotaFrom) {
+      quotaFrom = clock.monotonic() + QUOTA_UNANSWERED_MS;
+      quota = await connection.quota(selected.path);
+      quotaFrom = 0;
+    }
+    reporter.saw({ certificate, quota, quiet: await quietLongerThanEver() });
   }
 
   /**

@@ -1,7 +1,7 @@
 /** What a mailbox tells of how fast it is: since when mail waits, the last push, and the delay until it is published. */
 import { expect, test } from 'vitest';
 import { MailwatchdError } from '../../src/errors.ts';
-import { createHarness, mail } from './harness.ts';
+import { createHarness, mail, OPERATION_MS } from './harness.ts';
 
 const SECOND = 1_000;
 const HOUR = 3_600_000;
@@ -114,4 +114,24 @@ test('the oldest waiting is told since when it is known, also while others come 
   harness.nudge();
   await harness.until(({ missing }) => missing === 0);
   expect(harness.report().oldestWaiting).toBeNull();
+});
+
+test('a server that does not answer the question for its quota keeps nothing waiting, and is asked once a day', async () => {
+  await using harness = await createHarness();
+  const { server, clock, ledger } = harness;
+  ledger.owesAfterActions = true;
+  server.capabilities.push('QUOTA');
+  server.script = ({ name }) => name === 'GETQUOTAROOT';
+  server.deliver('INBOX', mail('one'));
+  const asked = server.seen(/^GETQUOTAROOT/);
+  await harness.watch({ account: { after: { seen: true, move: null, delete: false } } });
+  await asked;
+  expect(server.commands.some((line) => line.startsWith('UID STORE'))).toBe(true);
+  expect(harness.report()).toMatchObject({ stored: 1, missing: 0 });
+  for (let look = 0; look < 4; look++) clock.advance(OPERATION_MS / 4);
+  await harness.retry(1);
+  await server.idle();
+  server.deliver('INBOX', mail('two'));
+  await harness.until(({ stored }) => stored === 2);
+  expect(server.commands.filter((line) => line.startsWith('GETQUOTAROOT'))).toHaveLength(1);
 });
