@@ -10,7 +10,7 @@ const LEAST_MS = 500;
 
 /**
  * Milliseconds to wait after the `failures`-th failure in a row (1 or more). `random` is in [0, 1). Full
- * jitter; p-retry runs the loop (`watcher.ts`), but its own delays cannot follow an injected clock.
+ * jitter; p-retry runs the loop (`retry.ts`), but its own delays cannot follow an injected clock.
  */
 export function backoff(failures: number, retry: Retry, random: number): number {
   const { first, last } = retry === 'soon' ? SOON : LATER;

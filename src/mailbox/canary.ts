@@ -1,6 +1,5 @@
 /** The canary: a marked message is left in a folder of its own again and again, to see whether the server tells of it. */
 import { randomBytes } from 'node:crypto';
-import pRetry from 'p-retry';
 import { sleep } from '../clock.ts';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
@@ -10,6 +9,7 @@ import { CANARY_BYTES, canaryIdOf, canaryMessage } from './canary-message.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import { findFolder } from './folders.ts';
 import { createReporter } from './report.ts';
+import { retryForEver } from './retry.ts';
 import type { Session } from './session.ts';
 import type { Watcher, WatchOptions } from './watcher.ts';
 
@@ -50,20 +50,6 @@ export function watchCanary(options: CanaryOptions): Watcher {
   let nudged = new AbortController();
   const nudge = () => nudged.abort();
   signal.addEventListener('abort', nudge, { once: true });
-
-  async function run(): Promise<void> {
-    try {
-      await pRetry(attempt, {
-        retries: Number.POSITIVE_INFINITY,
-        // As in watcher.ts: p-retry's own delay, on the system's clock, belongs to counted retries only.
-        shouldConsumeRetry: () => false,
-        onFailedAttempt: ({ error }) => failed(error as MailwatchdError),
-        signal,
-      });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-  }
 
   async function attempt(): Promise<void> {
     try {
@@ -263,7 +249,7 @@ export function watchCanary(options: CanaryOptions): Watcher {
     }
   }
 
-  const done = run().finally(() => {
+  const done = retryForEver(attempt, failed, signal).finally(() => {
     signal.removeEventListener('abort', nudge);
     reporter.stopped();
   });

@@ -1,5 +1,4 @@
 /** One mailbox folder's loop: take a connection → open → catch up → wait → catch up …; whatever ends the wait, the same catch-up follows. */
-import pRetry from 'p-retry';
 import { type Clock, sleep } from '../clock.ts';
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
@@ -15,6 +14,7 @@ import { createFlight } from './flight.ts';
 import { createQuietWatch } from './quiet.ts';
 import { isUnchanged, reconcile } from './reconcile.ts';
 import { createReporter, type MailboxReport } from './report.ts';
+import { retryForEver } from './retry.ts';
 import { GaveWay, ownConnection, type Seat } from './seat.ts';
 import { emptyMemory, Held, holding, type Session } from './session.ts';
 
@@ -115,19 +115,8 @@ export function watchMailbox(options: WatchOptions): Watcher {
     takeNudge();
   };
 
-  /** Tries for ever; how long to wait in between tells the table of errors, on our clock. */
   async function run(): Promise<void> {
-    try {
-      await pRetry(attempt, {
-        retries: Number.POSITIVE_INFINITY,
-        // p-retry's own delay, on the system's clock, belongs to counted retries only.
-        shouldConsumeRetry: () => false,
-        onFailedAttempt: ({ error }) => failed(error as MailwatchdError),
-        signal,
-      });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
+    await retryForEver(attempt, failed, signal);
     if (unfinished !== null) throw unfinished;
   }
 

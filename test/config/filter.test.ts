@@ -2,28 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { ruleSchema } from '../../src/config/schema.ts';
+import { rule } from '../rules.ts';
 import { account, faults, load, refusal } from './temporary.ts';
 
 const withRules = (rules: Record<string, unknown>) => ({ accounts: [account(rules)] });
 const filterOf = async (rules: Record<string, unknown>) =>
   (await load(withRules(rules))).config.accounts[0]?.filter;
 
-const NOTHING = {
-  sender: null,
-  recipient: null,
-  subject: null,
-  headers: [],
-  largerThan: null,
-  smallerThan: null,
-  olderThan: null,
-  youngerThan: null,
-  list: null,
-  automatic: null,
-  attachment: null,
-};
-
 test('a rule of everything', async () => {
-  const rule = {
+  const everything = {
     name: 'all of it',
     sender: '@example.org',
     recipient: '/^sales@/',
@@ -37,7 +24,7 @@ test('a rule of everything', async () => {
     automatic: false,
     attachment: true,
   };
-  expect(await filterOf({ only: [rule], except: [{ name: 'lists', list: true }] })).toEqual({
+  expect(await filterOf({ only: [everything], except: [{ name: 'lists', list: true }] })).toEqual({
     only: [
       {
         name: 'all of it',
@@ -59,7 +46,7 @@ test('a rule of everything', async () => {
         attachment: true,
       },
     ],
-    except: [{ ...NOTHING, name: 'lists', list: true }],
+    except: [rule('lists', { list: true })],
   });
 });
 
