@@ -32,3 +32,7 @@ export function sleep(clock: Clock, milliseconds: number, signal?: AbortSignal):
     signal?.addEventListener('abort', done, { once: true });
   });
 }
+
+/** A number of milliseconds since the epoch that `Date` can tell. */
+export const isDate = (value: unknown): value is number =>
+  typeof value === 'number' && !Number.isNaN(new Date(value).getTime());

@@ -4,6 +4,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { inspect } from 'node:util';
+import { isDate } from '../clock.ts';
 import { MailwatchdError } from '../errors.ts';
 
 const HIDDEN = '[secret]';
@@ -112,11 +113,12 @@ export async function secretWarning(source: SecretSource): Promise<string | null
   }
 }
 
-/** When a secret's own file was changed last, ms; null for another source, or where it cannot be seen. */
+/** When a secret's own file was changed last, ms; null for another source, or where it cannot be seen or is no date. */
 export async function secretChangedAt(source: SecretSource): Promise<number | null> {
   if (!('file' in source)) return null;
   try {
-    return (await stat(source.file)).mtimeMs;
+    const { mtimeMs } = await stat(source.file);
+    return isDate(mtimeMs) ? mtimeMs : null;
   } catch {
     return null; // readSecret says what is wrong with it, when it is needed
   }

@@ -1,6 +1,7 @@
 /** Where an account's tokens are kept: one small file, replaced as a whole, for the daemon's user alone. */
 import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isDate } from '../clock.ts';
 import { MailwatchdError } from '../errors.ts';
 
 export interface Tokens {
@@ -45,10 +46,6 @@ function parse(text: string): Tokens | null {
     return null; // not JSON: said by the caller, without the text
   }
 }
-
-/** A number of milliseconds that `Date` can tell. */
-const isDate = (value: unknown): boolean =>
-  typeof value === 'number' && !Number.isNaN(new Date(value).getTime());
 
 function unavailable(path: string, detail: string): MailwatchdError {
   const remedy = 'see to it, as the user of the daemon, or remove it and log in anew';

@@ -1,9 +1,15 @@
 /** A secret cannot be printed, is read anew each time, and a source that fails tells why without telling it. */
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { format, inspect, isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
-import { readSecret, Secret, type SecretSource, secretWarning } from '../../src/config/secrets.ts';
+import {
+  readSecret,
+  Secret,
+  type SecretSource,
+  secretChangedAt,
+  secretWarning,
+} from '../../src/config/secrets.ts';
 import { formatEvent } from '../../src/logging.ts';
 import { temporaryDirectory } from './temporary.ts';
 
@@ -124,4 +130,15 @@ test('a file that everybody can read is a warning', async () => {
   expect(await secretWarning({ file: '/absent' })).toBeNull();
   expect(await secretWarning({ env: 'X' })).toBeNull();
   expect(existsSync('/absent')).toBe(false);
+});
+
+test('a file tells when it was changed, unless no calendar goes so far', async () => {
+  const source = file(VALUE);
+  utimesSync(source.file, 0, 1_795_000_000);
+  expect(await secretChangedAt(source)).toBe(1_795_000_000_000);
+  // tmpfs keeps any time; ext4 would make it one that a calendar has.
+  const beyond = join(temporaryDirectory('/dev/shm'), 'secret');
+  writeFileSync(beyond, VALUE);
+  utimesSync(beyond, 0, 1e15);
+  expect(await secretChangedAt({ file: beyond })).toBeNull();
 });

@@ -7,8 +7,8 @@ import { type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { MailwatchdError } from '../../src/errors.ts';
 
 /** A directory that is removed at the end of the test. */
-export function temporaryDirectory(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-config-'));
+export function temporaryDirectory(parent: string = tmpdir()): string {
+  const directory = mkdtempSync(join(parent, 'mailwatchd-config-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
