@@ -164,7 +164,10 @@ async function fetchRange(session: Session, range: MessageMetadata[]): Promise<M
     if (landed.length > 0) memory.cautious = false;
   }
   if (left.length === 0) {
-    for (const { uid } of range) memory.failures.delete(uid);
+    for (const { uid } of range) {
+      memory.failures.delete(uid);
+      memory.unjudged.delete(uid);
+    }
     memory.rangeLimit = Math.min(MAX_IN_FLIGHT, memory.rangeLimit * 2);
     return left;
   }

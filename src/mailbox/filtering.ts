@@ -2,8 +2,6 @@
 import { MailwatchdError } from '../errors.ts';
 import { depthOf } from '../filter.ts';
 import type { MessageMetadata } from '../model.ts';
-import { Stopped } from './connection.ts';
-import { narrow } from './failures.ts';
 import { MAX_IN_FLIGHT, START_BYTES, STARTS } from './ranges.ts';
 import { holding, reserve, type Session } from './session.ts';
 
@@ -59,7 +57,10 @@ export async function withoutFiltered(
   const wanted = messages.filter((_, index) => !left[index]);
   if (!asksHeader(session) || session.memory.ignoresPartial) return wanted;
   const { messageBytes } = session.limits;
-  const large = wanted.filter(({ size }) => size >= HEADER_START_BYTES && size <= messageBytes);
+  const large = wanted.filter(
+    ({ uid, size }) =>
+      size >= HEADER_START_BYTES && size <= messageBytes && !session.memory.unjudged.has(uid),
+  );
   const out = new Set<number>();
   for (let from = 0; from < large.length; from += STARTS)
     await judgeHeaders(session, large.slice(from, from + STARTS), out);
@@ -79,9 +80,10 @@ async function judgeHeaders(session: Session, messages: MessageMetadata[], out: 
       judged.push(judgeStart(session, message, start, out));
     });
   } catch (error) {
-    // Whoever is not judged is fetched.
+    // Whoever is not judged is fetched: now, or by the next connection, which the same FETCH might end as well.
     if (!(error instanceof MailwatchdError && error.code === 'SERVER_REFUSED')) {
-      if (!(error instanceof Stopped)) await narrow(session, messages);
+      for (const { uid } of messages) memory.unjudged.add(uid);
+      memory.progress = true;
       throw error;
     }
   } finally {

@@ -24,6 +24,8 @@ export interface Memory {
   ignoresPartial: boolean;
   /** How often a UID failed alone. */
   failures: Map<number, number>;
+  /** UIDs whose header was asked for by a FETCH that ended the connection: they are fetched whole. */
+  unjudged: Set<number>;
   /** When a UID was found unfetchable, monotonic ms: its next try waits for a reconciliation by time. */
   unfetchable: Map<number, number>;
   /** UIDs with an INTERNALDATE before what is wanted, so that they are not asked for at each reconciliation. */
@@ -54,6 +56,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     mostlySmall: true,
     ignoresPartial: false,
     failures: new Map(),
+    unjudged: new Set(),
     unfetchable: new Map(),
     tooOld: new Set(),
     unmatched: new Set(),

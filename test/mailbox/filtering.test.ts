@@ -139,6 +139,29 @@ test('a server that refuses the headers gives the messages, which are judged the
   expect(intake.filtered).toEqual([{ uid: 1, rule: 'news' }]);
 });
 
+test.each([
+  ['before any has come', false],
+  ['when all have come', true],
+])('where the FETCH of headers ends the connection %s, the messages are fetched, and none is to blame', async (_, comes) => {
+  await using harness = await createHarness();
+  const { server, intake } = harness;
+  server.deliver('INBOX', big('news'));
+  server.deliver('INBOX', big('a'));
+  server.script = ({ name, rest, session }) => {
+    if (name !== 'UID FETCH' || !rest.includes('<0.')) return false;
+    const [set = ''] = rest.split(' ');
+    const folder = session.folder!;
+    if (comes) for (const message of pick(folder, set, true)) session.send(row(folder, message, rest));
+    session.end();
+    return true;
+  };
+  const at = Date.UTC(2026, 10, 1);
+  await harness.watch({ account: { filter: without(news), start: { kind: 'date', at } } });
+  expect(await harness.survive()).toBe(1);
+  expect(uids(harness)).toEqual([2]);
+  expect(intake.filtered).toEqual([{ uid: 1, rule: 'news' }]);
+});
+
 test('a suspect is judged alone, with all of it', async () => {
   await using harness = await createHarness();
   const { server, intake, ledger } = harness;
