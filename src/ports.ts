@@ -88,7 +88,7 @@ export interface MailboxLedger {
   rhythm(mailbox: Mailbox, enough: number): Promise<Rhythm>;
   /** UIDs of filtered messages that `replay --filtered` asked to be judged anew, ascending. */
   toJudgeAnew(epochId: number): Promise<number[]>;
-  /** The server has these no longer: they stay filtered, and are not asked for again. */
+  /** The server has these no longer, or they lie before the start: they stay filtered, and are not asked for again. */
   recordGone(epochId: number, uids: number[]): Promise<void>;
 
   /** UIDs of published messages whose after-action the server has not confirmed, ascending. */

@@ -11,8 +11,11 @@ import { searchWindows } from './windows.ts';
  * a catch-up, which may have left something aside above `scannedThrough`, but nothing above what it listed.
  */
 export async function reconcile(session: Session): Promise<void> {
-  const { epoch, tally, memory, selected, clock } = session;
+  const { epoch, ledger, tally, memory, selected, clock } = session;
   const since = backfillSince(epoch);
+  const toJudge = await holding(ledger.toJudgeAnew(epoch.id));
+  // The ledger knows them, and they are wanted all the same.
+  for (const uid of toJudge) memory.unmatched.add(uid);
   const backfill = since === null ? NOTHING : await findMissing(session, 1, epoch.firstUidNext - 1, since);
   const listedThrough = Math.max(session.scannedThrough, memory.arrivedThrough);
   const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), listedThrough);
@@ -29,23 +32,18 @@ export async function reconcile(session: Session): Promise<void> {
   await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });
   if (since !== null)
     await fetchMessages(session, retryable(session, backfill.missing), { lane: 'backfill', since, between });
-  await recordGone(session);
+  const wanted = new Set(toJudge.length === 0 ? [] : [...backfill.missing, ...arrivals.missing]);
+  await recordGone(
+    session,
+    toJudge.filter((uid) => !wanted.has(uid)),
+  );
 }
 
-/** UIDs that are looked for by one SEARCH: its sequence set stays short. */
-const LOOKED_FOR = 1000;
-
-/** What was to be judged anew, and still waits, may be gone from the server. */
-async function recordGone({ ledger, connection, epoch, log }: Session): Promise<void> {
-  const waiting = await holding(ledger.toJudgeAnew(epoch.id));
-  for (let from = 0; from < waiting.length; from += LOOKED_FOR) {
-    const uids = waiting.slice(from, from + LOOKED_FOR);
-    const there = new Set(await connection.existing(uids));
-    const gone = uids.filter((uid) => !there.has(uid));
-    if (gone.length === 0) continue;
-    await holding(ledger.recordGone(epoch.id, gone));
-    log.warn('filtered_gone', { count: gone.length, uids: sequenceSet(gone) });
-  }
+/** What was to be judged anew, but is gone from the server or lies before the start, stays left out. */
+async function recordGone({ ledger, epoch, log }: Session, uids: number[]): Promise<void> {
+  if (uids.length === 0) return;
+  await holding(ledger.recordGone(epoch.id, uids));
+  log.warn('filtered_gone', { count: uids.length, uids: sequenceSet(uids) });
 }
 
 /** What SELECT tells of a quiet folder is believed no longer than this: servers err, and comparing is there to find that. */

@@ -30,7 +30,7 @@ export interface Memory {
   unfetchable: Map<number, number>;
   /** UIDs with an INTERNALDATE before what is wanted, so that they are not asked for at each reconciliation. */
   tooOld: Set<number>;
-  /** UIDs that match nothing of an earlier epoch. */
+  /** UIDs that are not compared with an earlier epoch: they match nothing of it, or are to be judged anew. */
   unmatched: Set<number>;
   /** Messages in whose place lies a stranger's file, until the next reconciliation. */
   obstructed: Map<number, MailwatchdError>;

@@ -222,7 +222,19 @@ export function advance(ledger: Ledger, epoch: number, scannedThrough: number, n
 
 /** Every candidate has been compared: publishing may begin. */
 export function markCompared(ledger: Ledger, epoch: number): void {
-  ledger.transaction(() => ledger.run('UPDATE epoch SET compared = 1, unclear = NULL WHERE id = ?', epoch));
+  ledger.transaction(() => endComparing(ledger, epoch));
+}
+
+/** What was to be judged anew and is not known again, nobody will ask the server for. */
+function endComparing(ledger: Ledger, epoch: number): void {
+  ledger.run('UPDATE epoch SET compared = 1, unclear = NULL WHERE id = ?', epoch);
+  ledger.run(
+    `DELETE FROM replay WHERE EXISTS (
+       SELECT 1 FROM message m JOIN epoch e ON e.id = m.epoch JOIN epoch mine ON mine.id = ?
+       WHERE m.epoch = replay.epoch AND m.uid = replay.uid AND m.state = 'filtered'
+         AND e.account = mine.account AND e.folder = mine.folder AND e.id < mine.id)`,
+    epoch,
+  );
 }
 
 /** The mailbox holds until the operator decides; `unmatched` is how many candidates match nothing. */
@@ -252,7 +264,7 @@ export function decideUnclear(ledger: Ledger, mailbox: Mailbox, decision: 'publi
         detail: row === null ? 'the ledger knows no such mailbox' : 'this mailbox waits for no decision',
       });
     }
-    ledger.run('UPDATE epoch SET compared = 1, unclear = NULL WHERE id = ?', row.id);
+    endComparing(ledger, row.id);
     if (decision === 'publish') return;
     const start: Start = { kind: 'date', at: row.changed_at ?? row.opened_at };
     // The mailbox counts as watched from then on: nothing older is a candidate by either measure.

@@ -107,7 +107,10 @@ function isHandled(ledger: Ledger, epoch: number, uid: number): boolean {
   return ledger.get(sql, epoch, uid) !== undefined || isPacked(ledger, epoch, uid);
 }
 
-/** The candidate becomes the earlier message's next link, with what is still owed for it; what was left out stays so. */
+/**
+ * The candidate becomes the earlier message's next link, with what is still owed for it; what was left out stays so, and
+ * a request to judge it anew is for the candidate.
+ */
 function carry(
   ledger: Ledger,
   epoch: number,
@@ -131,6 +134,14 @@ function carry(
     JSON.stringify(candidate.flags),
     candidate.extensions === undefined ? null : JSON.stringify(candidate.extensions),
     now,
+    earlier.epoch,
+    earlier.uid,
+  );
+  ledger.run(
+    `UPDATE replay SET epoch = ?, uid = ? WHERE epoch = ? AND uid = ? AND EXISTS (
+       SELECT 1 FROM message m WHERE m.epoch = replay.epoch AND m.uid = replay.uid AND m.state = 'filtered')`,
+    epoch,
+    candidate.uid,
     earlier.epoch,
     earlier.uid,
   );

@@ -187,7 +187,7 @@ export function mailboxesToJudge(ledger: Ledger): Mailbox[] {
   );
 }
 
-/** Withdraws requests for messages that the server has no longer: they stay filtered. */
+/** Withdraws requests for messages that nobody fetches any more: they stay filtered. */
 export function withdrawGone(ledger: Ledger, epoch: number, uids: number[]): void {
   ledger.transaction(() => {
     for (const uid of uids) ledger.run('DELETE FROM replay WHERE epoch = ? AND uid = ?', epoch, uid);

@@ -139,6 +139,10 @@ export function createLedger(): FakeLedger {
       const key = (message: { messageId?: string | null; size: number }) =>
         `${message.messageId} ${message.size}`;
       for (const candidate of candidates) {
+        if (rowsOf(epochId).has(candidate.uid)) {
+          result.matched.push(candidate.uid);
+          continue;
+        }
         const rows = earlier(epochId).filter((row) => key(row) === key(candidate));
         const twins = candidates.filter((other) => key(other) === key(candidate));
         const row = rows[0];

@@ -197,6 +197,46 @@ test('what is to be judged anew is fetched, judged by the present rules, or told
   expect(report).toMatchObject({ expected: 2, stored: 2, missing: 0 });
 });
 
+test('what is to be judged anew, but lies before the start, is not waited for', async () => {
+  await using harness = await createHarness();
+  const { server, intake, ledger } = harness;
+  const at = Date.UTC(2026, 10, 10);
+  for (const day of [1, 20])
+    server.deliver('INBOX', mail('news'), { internalDate: new Date(Date.UTC(2026, 10, day)) });
+  await harness.watch({ account: { filter: without(news) } });
+  await harness.idle();
+  await harness.stop();
+
+  ledger.epochs[0]!.start = { kind: 'date', at };
+  for (const uid of [1, 2]) ledger.toJudge.add(uid);
+  await harness.watch({ account: { filter: null } });
+  await harness.idle();
+  expect(uids(harness)).toEqual([2]);
+  expect(intake.filtered).toHaveLength(2);
+  expect(ledger.gone).toEqual([1]);
+  expect(ledger.toJudge.size).toBe(0);
+});
+
+test('what is to be judged anew is not taken for known because an earlier epoch knew it', async () => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  server.deliver('INBOX', mail('a'));
+  await harness.watch();
+  await harness.idle();
+  await harness.stop();
+  server.folders.get('INBOX')!.uidValidity++;
+  harness.clock.advance(86_400_000);
+  await harness.watch();
+  await harness.idle();
+  await harness.stop();
+  expect(ledger.states()).toEqual({ 1: 'carried' });
+
+  ledger.toJudge.add(1);
+  await harness.watch({ account: { filter: without(rule('a', { subject: { contains: 'a' } })) } });
+  await harness.idle();
+  expect(ledger.states()).toEqual({ 1: 'filtered' });
+});
+
 test('a server that answers partial requests with whole messages is not asked for the headers again', async () => {
   await using harness = await createHarness();
   const { server, intake } = harness;

@@ -1,8 +1,9 @@
 /** Proves: what a rule leaves out is handled for good, known again, listed with its rule, and gives way to nothing but a new verdict. */
 import { expect, test } from 'vitest';
-import { requestJudging, requestReplays } from '../../src/spool/adopt.ts';
+import { decideEpoch, requestJudging, requestReplays } from '../../src/spool/adopt.ts';
 import { SPAN } from '../../src/spool/block.ts';
 import { listMessages } from '../../src/spool/reading.ts';
+import type { Service } from '../../src/spool/service.ts';
 import {
   hand,
   INBOX,
@@ -11,6 +12,7 @@ import {
   metadata,
   observation,
   open,
+  type Place,
   poison,
   staged,
   tree,
@@ -146,6 +148,33 @@ test('a request outlives a crash between judging and committing, and nothing com
   expect(hand(again, staged(place, again, epoch, 2))).toEqual([null]);
   again.flush();
   expect(listed(place.state).filter(([uid]) => uid === 2)).toEqual([[2, 'published', null]]);
+});
+
+test('a request follows its message under a new UIDVALIDITY', () => {
+  const { place, service } = withFiltered();
+  requestJudging(place.state, 5);
+  const later = observation({ uidValidity: '1800000000', uidNext: 20 });
+  const next = service.calls.openEpoch(INBOX, later).epoch;
+  const again = metadata(12, { messageId: 'm2@example.org', size: 102 });
+  expect(service.calls.matchEarlier(next.id, [again]).matched).toEqual([12]);
+  expect(service.calls.toJudgeAnew(next.id)).toEqual([12]);
+  expect(uidsIn(service.calls.handled(next.id, 1, 20, ALL))).toEqual([]);
+  service.batch([], [leftOut(next, 12, { rule: 'another' })]);
+  expect(service.calls.toJudgeAnew(next.id)).toEqual([]);
+});
+
+test.each<[string, (place: Place, service: Service, epoch: number) => void]>([
+  ['it has been compared', (_, service, epoch) => service.calls.markCompared(epoch)],
+  ['the operator has decided', ({ state }) => decideEpoch(state, INBOX, 'skip')],
+])('what a new UIDVALIDITY does not know again is asked for no longer once %s', (_, end) => {
+  const { place, service } = withFiltered();
+  requestJudging(place.state, 5);
+  const next = service.calls.openEpoch(INBOX, observation({ uidValidity: '1800000000', uidNext: 20 })).epoch;
+  service.calls.holdEpoch(next.id, 101);
+  expect(service.calls.mailboxesToJudge()).toEqual([INBOX]);
+  end(place, service, next.id);
+  expect(service.calls.mailboxesToJudge()).toEqual([]);
+  expect(requestJudging(place.state, 6)).toBe(0);
 });
 
 test('one alone cannot be replayed: its rule stands against it', () => {
