@@ -1,13 +1,11 @@
 /** One account: what its values have to do with each other. */
-import { isIP } from 'node:net';
-import { domainToASCII } from 'node:url';
 import type { Filter } from '../filter.ts';
 import type { Start } from '../model.ts';
 import { PROVIDER_NAMES, PROVIDERS, type ProviderName, providerOfHost } from '../providers/index.ts';
 import { specialUseOf } from '../special-use.ts';
 import { checkFilter } from './filter.ts';
 import { parseDate, parseDuration } from './format.ts';
-import { isLoopback } from './loopback.ts';
+import { isHost, isLoopback } from './host.ts';
 import { checkOAuth2 } from './oauth2.ts';
 import { accountSchema } from './schema.ts';
 import { secretSource } from './secret-form.ts';
@@ -131,21 +129,6 @@ function checkAuth(
 /** RFC 3501 §5.1: INBOX in any case is the same folder, as is a special use. Another spelling must not be another ledger. */
 function canonicalFolder(folder: string): string {
   return /^inbox$/i.test(folder) ? 'INBOX' : (specialUseOf(folder) ?? folder.normalize('NFC'));
-}
-
-const HOST_LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i;
-
-function isHost(host: string): boolean {
-  if (isIP(host) !== 0) return true;
-  const ascii = domainToASCII(host).replace(/\.$/, '');
-  // Digits only in the last label would be a mistyped address (WHATWG URL, "ends in a number").
-  return (
-    ascii !== '' &&
-    ascii.length <= 253 &&
-    ascii.split('.').every((label) => HOST_LABEL.test(label)) &&
-    !/(?:^|\.)\d+$/.test(ascii) &&
-    isIP(ascii) === 0
-  );
 }
 
 /** Every value has passed its format, so the conversions cannot fail. */

@@ -3,7 +3,7 @@ import { isAbsolute, normalize } from 'node:path';
 import convict from 'convict';
 import { PROVIDER_NAMES } from '../providers/index.ts';
 import { parseDate, parseDuration, parseMode, parseSize, textTestFault, typeName } from './format.ts';
-import { isLoopback } from './loopback.ts';
+import { isLoopback } from './host.ts';
 import { hasControlCharacter } from './secrets.ts';
 
 /** A key with a value. `default: null` means that it is required where its format does not allow null. */
