@@ -1,5 +1,4 @@
 /** Connects to an account's server: turn, secrets and issuers are asked for anew each time. */
-import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import { MailwatchdError } from '../errors.ts';
 import type { Filter } from '../filter.ts';
@@ -8,6 +7,7 @@ import type { Start } from '../model.ts';
 import type { AfterActions } from './after.ts';
 import { type Connection, type Credential, type ServerSettings, Stopped } from './connection.ts';
 import { connect } from './imapflow.ts';
+import { readIssuers } from './issuers.ts';
 
 /** What mailbox/ needs of an account's configuration. */
 export interface AccountSettings extends ServerSettings {
@@ -37,11 +37,8 @@ export interface ConnectAccountOptions {
   signal: AbortSignal;
 }
 
-/**
- * Waits for its turn, reads the secrets, connects and logs in; once more where the server refuses an access token that
- * there is another one for, since tokens may be revoked before their end.
- */
-export async function connectAccount(
+/** Connects and logs in. Rejects with a code of `connect` or of `credential`, SECRET_UNAVAILABLE of `ca`, or `Stopped`. */
+export function connectAccount(
   account: AccountSettings,
   options: ConnectAccountOptions,
 ): Promise<Connection> {
@@ -49,37 +46,37 @@ export async function connectAccount(
   const { host, port, security, user, provider } = account;
   const { messageBytes, operationSeconds } = limits;
   const operationMs = operationSeconds * 1000;
-
-  async function logIn(credential: Credential): Promise<Connection> {
+  return withCredential(account, options, async (credential) => {
     const ca = await readIssuers(account.ca);
     const server = { host, port, security, user, provider, ca, messageBytes, operationMs };
     return connect({ ...server, credential, clock, log, signal });
-  }
+  });
+}
+
+/**
+ * Waits for its turn, reads the secrets, and lets `logIn` use them; once more where that rejects with AUTH_FAILED of an access
+ * token that there is another one for, since tokens may be revoked before their end.
+ */
+export async function withCredential<Result>(
+  { host, credential }: Pick<AccountSettings, 'host' | 'credential'>,
+  { takeTurn, signal }: Pick<ConnectAccountOptions, 'takeTurn' | 'signal'>,
+  logIn: (credential: Credential) => Promise<Result>,
+): Promise<Result> {
   async function turn(): Promise<void> {
-    await options.takeTurn(host, signal);
+    await takeTurn(host, signal);
     if (signal.aborted) throw new Stopped();
   }
 
   await turn();
-  const credential = await account.credential();
+  const first = await credential();
   try {
-    return await logIn(credential);
+    return await logIn(first);
   } catch (error) {
     const refused = error instanceof MailwatchdError && error.code === 'AUTH_FAILED';
-    if (!refused || !('accessToken' in credential)) throw error;
-    const another = await account.credential(credential.accessToken);
-    if ('accessToken' in another && another.accessToken === credential.accessToken) throw error;
+    if (!refused || !('accessToken' in first)) throw error;
+    const another = await credential(first.accessToken);
+    if ('accessToken' in another && another.accessToken === first.accessToken) throw error;
     await turn();
     return logIn(another);
-  }
-}
-
-async function readIssuers(path: string | null): Promise<string | null> {
-  if (path === null) return null;
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    const detail = `the file of \`ca\` cannot be read (${error instanceof Error ? error.message : error})`;
-    throw new MailwatchdError('SECRET_UNAVAILABLE', { where: path, detail });
   }
 }

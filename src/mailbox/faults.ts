@@ -2,6 +2,7 @@
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
 import { withoutSecrets } from '../escape.ts';
 import type { Meaning, Provider } from '../providers/index.ts';
+import type { Credential } from './connection.ts';
 
 /** What is known of a connection when something on it failed. */
 export interface FaultContext {
@@ -95,6 +96,25 @@ const TIMED_OUT = new Set([
   'ETIMEOUT',
   'ETIMEDOUT',
 ]);
+
+/**
+ * Texts by which a login could be told: the secret, and the forms in which it travels: by LOGIN or PLAIN (RFC 4616), or amid
+ * what OAUTHBEARER (RFC 7628) and XOAUTH2 say.
+ */
+export function secretForms(user: string, credential: Credential): string[] {
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  if ('password' in credential) {
+    const { password } = credential;
+    return [password, base64(password), base64(`\0${user}\0${password}`)];
+  }
+  const { accessToken } = credential;
+  // In base64, which takes three bytes at a time, it looks one of three ways, but for what it shares with others.
+  const forms = [0, 1, 2].map((before) => {
+    const bytes = `${' '.repeat(before)}${accessToken}`;
+    return base64(bytes).slice(before === 0 ? 0 : 4, Math.floor(bytes.length / 3) * 4);
+  });
+  return [accessToken, ...forms];
+}
 
 /** The error with its code, place, the server's words and what to do; a MailwatchdError passes unchanged. */
 export function fault(thrown: unknown, context: FaultContext): MailwatchdError {

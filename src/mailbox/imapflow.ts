@@ -1,5 +1,4 @@
 /** The connection on imapflow, and the only file that knows it: every operation ends, well or with an error. */
-import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { type FetchQueryObject, ImapFlow, type MailboxObject, type QuotaResponse } from 'imapflow';
 import { encodePath } from 'imapflow/lib/tools.js';
 import { MailwatchdError } from '../errors.ts';
@@ -10,9 +9,10 @@ import { specialUseOf } from '../special-use.ts';
 import { currentValidity, untrustedIssuer, validityOf } from './certificate.ts';
 import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { extensionsOf } from './extensions.ts';
-import { type FaultContext, fault } from './faults.ts';
+import { type FaultContext, fault, secretForms } from './faults.ts';
 import { createAsker, type FolderStatus, type Items, type Word } from './folder-status.ts';
 import { type Folder, findFolder, nearestFolder } from './folders.ts';
+import { trusting } from './issuers.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
 import { metadataOf, originOf, type Row, readRow } from './rows.ts';
@@ -46,10 +46,6 @@ const CERTIFICATE = { leftMs: 30 * 86_400_000, everyMs: 86_400_000 };
 const LOGOUT_MS = 2_000;
 /** An IDLE that the server ends sooner is no IDLE: polling does not become a storm. */
 const SHORTEST_IDLE_MS = 10_000;
-/** RFC 8996. */
-const OLDEST_TLS = 'TLSv1.2';
-/** Different files of `ca`, many times as many as anybody has. */
-const MAX_CONTEXTS = 100;
 /** imapflow's own watchdogs are set out of reach (setTimeout's limit): ours use the injected clock. */
 const NEVER_MS = 2 ** 31 - 1;
 
@@ -58,7 +54,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const { clock, signal, operationMs, log } = options;
   const begun = clock.monotonic();
   const where = `${options.host}:${options.port}`;
-  const { auth, secrets } = login(options);
+  const { user, credential } = options;
+  const secrets = secretForms(user, credential);
   /** What ended the connection, where that is known better than by the command that fails of it. */
   let failure: MailwatchdError | undefined;
   /** The server's last NO or BAD: some of imapflow's methods log it and return false. */
@@ -92,7 +89,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       rejectUnauthorized: true,
       secureContext: trusting(options.ca),
     },
-    auth,
+    auth:
+      'password' in credential
+        ? { user, pass: credential.password }
+        : { user, accessToken: credential.accessToken },
     disableAutoIdle: true,
     // IMAP4rev1 is enough, and the simplest: no ESEARCH, no MODSEQ, no compression bombs.
     disableAutoEnable: true,
@@ -124,7 +124,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     provider: options.provider && PROVIDERS[options.provider],
     bye: client.byeReason,
     secrets,
-    byToken: 'accessToken' in options.credential,
+    byToken: 'accessToken' in credential,
   });
 
   /** Closes with a reason that whatever runs will reject with. Deferred: imapflow may be in the middle of a step. */
@@ -603,45 +603,6 @@ interface Commands {
     words: Word[],
     options: { untagged: { STATUS: (response: { attributes: Items }) => Promise<void> } },
   ): Promise<{ next(): void }>;
-}
-
-/**
- * imapflow's `auth`, and the forms in which the secret travels: by LOGIN or PLAIN, or amid what OAUTHBEARER (RFC 7628)
- * and XOAUTH2 say, of which imapflow takes what the server offers.
- */
-function login({ user, credential }: ConnectOptions) {
-  const base64 = (text: string) => Buffer.from(text).toString('base64');
-  if ('password' in credential) {
-    const { password: pass } = credential;
-    return { auth: { user, pass }, secrets: [pass, base64(pass), base64(`\0${user}\0${pass}`)] };
-  }
-  const { accessToken } = credential;
-  // In base64, which takes three bytes at a time, it looks one of three ways, but for what it shares with others.
-  const forms = [0, 1, 2].map((before) => {
-    const bytes = `${' '.repeat(before)}${accessToken}`;
-    return base64(bytes).slice(before === 0 ? 0 : 4, Math.floor(bytes.length / 3) * 4);
-  });
-  return { auth: { user, accessToken }, secrets: [accessToken, ...forms] };
-}
-
-/**
- * By the PEM text of `ca`: to read all roots anew takes 15 ms of the main thread, and a context of its own 27 KB, at
- * each connection (both measured).
- */
-const contexts = new Map<string | null, SecureContext>();
-
-/** Trusts the system's issuers, and these besides them; of these an intermediate or the server's own certificate will do. */
-function trusting(ca: string | null): SecureContext {
-  const known = contexts.get(ca);
-  if (known !== undefined) return known;
-  const context = createSecureContext({
-    minVersion: OLDEST_TLS,
-    ...(ca !== null && { ca: [...getCACertificates('default'), ca], allowPartialTrustChain: true }),
-  });
-  // Files that change are read at each login; those of long ago are not needed again.
-  if (contexts.size >= MAX_CONTEXTS) contexts.clear();
-  contexts.set(ca, context);
-  return context;
 }
 
 function fullest({ storage, message }: QuotaResponse): Quota | null {
