@@ -8,6 +8,7 @@ import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
 import { type Probe, probeCanary, probeMailbox } from '../mailbox/probe.ts';
+import { visitAccount } from '../mailbox/visit.ts';
 import { loginNeeded } from '../oauth/access.ts';
 import { readTokens } from '../oauth/token-file.ts';
 import { paceConnections } from '../pace.ts';
@@ -128,13 +129,13 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
   const options = { limits, clock: systemClock, log: silentLog, takeTurn, signal };
   const verdicts = await Promise.all(
     config.accounts.map(async (account) => {
-      const settings = { ...account, credential: credentials.of(account) };
+      await using visit = visitAccount({ ...account, credential: credentials.of(account) }, options);
       const rows: Verdict[] = [];
-      // One after another: an account's connections are few.
+      // One after another, on one connection: an account's connections and logins are few.
       for (const folder of account.folders) {
         rows.push(
           await verdict(`${account.name}/${folder}`, async () => {
-            const probe = await probeMailbox(settings, folder, options);
+            const probe = await probeMailbox(visit, folder);
             if (probe.afterFault !== null) throw probe.afterFault;
             return describeProbe(probe, account);
           }),
@@ -144,7 +145,7 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
       if (canary !== null) {
         rows.push(
           await verdict(`${account.name}: canary`, async () => {
-            const { exists } = await probeCanary(settings, canary.folder, account.folders, options);
+            const { exists } = await probeCanary(visit, canary.folder, account.folders);
             return `${canary.folder} ${exists ? 'is there' : 'will be made'}, every ${formatDuration(canary.every)}`;
           }),
         );

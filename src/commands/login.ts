@@ -9,6 +9,7 @@ import { EXIT, MailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
 import { silentLog } from '../logging.ts';
 import { probeMailbox } from '../mailbox/probe.ts';
+import { visitAccount } from '../mailbox/visit.ts';
 import { nearest } from '../nearest.ts';
 import { originOf, tokensOf } from '../oauth/access.ts';
 import { type Application, grantByDevice, grantByRedirect, type TokenResponse } from '../oauth/endpoint.ts';
@@ -45,7 +46,8 @@ export async function login(invocation: Invocation, name: string): Promise<numbe
   const { signal } = new AbortController();
   const { limits } = config;
   const options = { limits, clock: systemClock, log: silentLog, takeTurn: async () => undefined, signal };
-  const { messages } = await probeMailbox(settings, folder, options);
+  await using visit = visitAccount(settings, options);
+  const { messages } = await probeMailbox(visit, folder);
   stdout.write(`opened   ${name}/${printable(folder)} as ${printable(account.user)}: ${messages} messages\n`);
 
   const file = tokenFileOf(name, oauth2, config.state.directory);

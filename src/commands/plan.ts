@@ -7,6 +7,7 @@ import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { candidateOf, type Filter } from '../filter.ts';
 import { silentLog } from '../logging.ts';
 import { type Judged, type PlannedRule, planMailbox } from '../mailbox/plan.ts';
+import { visitAccount } from '../mailbox/visit.ts';
 import { type ParserPool, startParsers } from '../message/pool.ts';
 import type { MessageMetadata } from '../model.ts';
 import { paceConnections } from '../pace.ts';
@@ -20,7 +21,7 @@ export async function plan({ configFile, environment, stdout }: Invocation): Pro
   const { signal } = new AbortController();
   await using judging = createJudging(config);
   const { judgeStart } = judging;
-  const options = { limits: config.limits, clock: systemClock, log: silentLog, takeTurn, signal, judgeStart };
+  const options = { limits: config.limits, clock: systemClock, log: silentLog, takeTurn, signal };
   const credentials = openCredentials({
     stateDirectory: config.state.directory,
     environment,
@@ -30,13 +31,14 @@ export async function plan({ configFile, environment, stdout }: Invocation): Pro
   const ruleRows: string[][] = [];
   const rows = await Promise.all(
     config.accounts.map(async (account) => {
-      const settings = { ...account, credential: credentials.of(account) };
+      await using visit = visitAccount({ ...account, credential: credentials.of(account) }, options);
       const start = account.start.kind === 'date' ? day(account.start.at) : account.start.kind;
       const ofAccount: string[][] = [];
       for (const folder of account.folders) {
         const mailbox = cell(`${account.name}/${folder}`);
         try {
-          const { messages, bytes, oldest, newest, rules } = await planMailbox(settings, folder, options);
+          const plan = await planMailbox(visit, folder, { clock: systemClock, judgeStart });
+          const { messages, bytes, oldest, newest, rules } = plan;
           for (const rule of rules)
             if (rule.name !== null || rule.messages > 0) ruleRows.push([mailbox, ...ruleCells(rule)]);
           const range = [

@@ -1,10 +1,11 @@
 /** For `plan`: what a first start would fetch of a mailbox, and what its rules make of that. Writes nothing. */
+import type { Clock } from '../clock.ts';
 import { candidateOf, type Filter, judge, NONE_OF_ONLY, takenBy, type Verdict } from '../filter.ts';
 import type { MessageMetadata } from '../model.ts';
-import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import type { Connection } from './connection.ts';
 import { asksHeader, HEADER_START_BYTES } from './filtering.ts';
 import { STARTS } from './ranges.ts';
+import type { Visit } from './visit.ts';
 import { searchWindows } from './windows.ts';
 
 /** What a first start would fetch; dates are INTERNALDATE in milliseconds, null where there is nothing. */
@@ -31,45 +32,38 @@ export interface Judged {
   takenBy: string | null;
 }
 
-export interface PlanOptions extends ConnectAccountOptions {
+export interface PlanOptions {
+  clock: Clock;
   /** Judges a message by its first bytes. */
   judgeStart(filter: Filter, message: MessageMetadata, start: Buffer): Promise<Judged>;
 }
 
 /** Counts the messages that the account's `start` and rules ask for now. Throws as `probeMailbox`. */
-export async function planMailbox(
-  account: AccountSettings,
-  folder: string,
-  options: PlanOptions,
-): Promise<Plan> {
-  const connection = await connectAccount(account, options);
-  try {
-    const { exists } = await connection.select(folder, { readOnly: true });
-    const { start, filter } = account;
-    const rules = createCount(filter);
-    const plan: Plan = { messages: 0, bytes: 0, oldest: null, newest: null, rules: rules.all };
-    if (start.kind === 'new' || exists === 0) return plan;
-    const since = start.kind === 'date' ? start.at : 0;
-    const bounds = { low: 1, high: await connection.highestUid(), exists, since };
-    for await (const { uids } of searchWindows(connection, bounds)) {
-      const rows = await connection.metadata(uids, { messageId: false });
-      const candidates = [...rows.values()].filter(({ internalDate }) => internalDate >= since);
-      const judged = filter && (await judgeAll(connection, filter, candidates, options));
-      for (const message of candidates) {
-        const verdict = judged?.get(message.uid);
-        if (verdict !== undefined) rules.add(verdict);
-        if (verdict?.verdict.kind === 'filtered') continue;
-        const { size, internalDate } = message;
-        plan.messages++;
-        plan.bytes += size;
-        plan.oldest = Math.min(plan.oldest ?? internalDate, internalDate);
-        plan.newest = Math.max(plan.newest ?? internalDate, internalDate);
-      }
+export async function planMailbox(visit: Visit, folder: string, options: PlanOptions): Promise<Plan> {
+  const connection = await visit.connection();
+  const { exists } = await connection.select(folder, { readOnly: true });
+  const { start, filter } = visit.account;
+  const rules = createCount(filter);
+  const plan: Plan = { messages: 0, bytes: 0, oldest: null, newest: null, rules: rules.all };
+  if (start.kind === 'new' || exists === 0) return plan;
+  const since = start.kind === 'date' ? start.at : 0;
+  const bounds = { low: 1, high: await connection.highestUid(), exists, since };
+  for await (const { uids } of searchWindows(connection, bounds)) {
+    const rows = await connection.metadata(uids, { messageId: false });
+    const candidates = [...rows.values()].filter(({ internalDate }) => internalDate >= since);
+    const judged = filter && (await judgeAll(connection, filter, candidates, options));
+    for (const message of candidates) {
+      const verdict = judged?.get(message.uid);
+      if (verdict !== undefined) rules.add(verdict);
+      if (verdict?.verdict.kind === 'filtered') continue;
+      const { size, internalDate } = message;
+      plan.messages++;
+      plan.bytes += size;
+      plan.oldest = Math.min(plan.oldest ?? internalDate, internalDate);
+      plan.newest = Math.max(plan.newest ?? internalDate, internalDate);
     }
-    return plan;
-  } finally {
-    await connection.logout();
   }
+  return plan;
 }
 
 /** By UID: what metadata decides, or else the header. */

@@ -1,10 +1,9 @@
 /** For `check`: whether a mailbox can be watched as configured, without touching it. */
 import { MailwatchdError, toMailwatchdError } from '../errors.ts';
 import type { Quota, Validity } from '../model.ts';
-import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { assertSupported, moveTarget } from './after.ts';
 import { assertSuitable } from './canary.ts';
-import type { Selected } from './connection.ts';
+import type { Visit } from './visit.ts';
 
 /** What a server showed of a folder. */
 export interface Probe {
@@ -22,24 +21,17 @@ export interface Probe {
 }
 
 /** Connects, logs in and opens the folder. Throws what the watcher would fail with, connection codes and FOLDER_MISSING. */
-export async function probeMailbox(
-  account: AccountSettings,
-  folder: string,
-  options: ConnectAccountOptions,
-): Promise<Probe> {
-  const connection = await connectAccount(account, options);
-  try {
-    const selected = await connection.select(folder, { readOnly: true });
-    const { path, exists } = selected;
-    const idle = connection.canIdle();
-    const certificate = await connection.certificate();
-    const quota = await connection.quota(path);
-    return { path, messages: exists, idle, certificate, quota, afterFault: await afterFault(selected) };
-  } finally {
-    await connection.logout();
-  }
+export async function probeMailbox(visit: Visit, folder: string): Promise<Probe> {
+  const { account } = visit;
+  const connection = await visit.connection();
+  const selected = await connection.select(folder, { readOnly: true });
+  const { path, exists } = selected;
+  const idle = connection.canIdle();
+  const certificate = await connection.certificate();
+  const quota = await connection.quota(path);
+  return { path, messages: exists, idle, certificate, quota, afterFault: await afterFault() };
 
-  async function afterFault(selected: Selected): Promise<MailwatchdError | null> {
+  async function afterFault(): Promise<MailwatchdError | null> {
     try {
       const opened = { connection, selected, where: `${account.name}/${folder}` };
       assertSupported(opened, account.after);
@@ -53,20 +45,17 @@ export async function probeMailbox(
 
 /** Whether a canary could be left in a folder, which may be missing, and removed. Throws what the canary would fail with. */
 export async function probeCanary(
-  account: AccountSettings,
+  visit: Visit,
   folder: string,
   watched: readonly string[],
-  options: ConnectAccountOptions,
 ): Promise<{ exists: boolean }> {
-  const connection = await connectAccount(account, options);
+  const connection = await visit.connection();
   try {
-    await assertSuitable({ connection, where: `${account.name}/${folder}` }, watched);
+    await assertSuitable({ connection, where: `${visit.account.name}/${folder}` }, watched);
     await connection.select(folder, { readOnly: true });
     return { exists: true };
   } catch (error) {
     if (error instanceof MailwatchdError && error.code === 'FOLDER_MISSING') return { exists: false };
     throw error;
-  } finally {
-    await connection.logout();
   }
 }

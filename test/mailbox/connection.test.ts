@@ -8,14 +8,14 @@ import type { Filter } from '../../src/filter.ts';
 import type { ConnectAccountOptions } from '../../src/mailbox/account.ts';
 import { fault } from '../../src/mailbox/faults.ts';
 import { type PlanOptions, planMailbox } from '../../src/mailbox/plan.ts';
-import { probeMailbox } from '../../src/mailbox/probe.ts';
+import { visitAccount } from '../../src/mailbox/visit.ts';
 import type { AccountSettings } from '../../src/mailbox/watcher.ts';
 import { judgeStart as judgeBytes } from '../../src/message/judging.ts';
 import { PROVIDERS, providerOfHost } from '../../src/providers/index.ts';
 import { rule } from '../rules.ts';
 import { type CertificateFiles, type Certificates, createCertificates } from '../servers/certificates.ts';
 import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
-import { collectLog, mail, PASSWORD } from './harness.ts';
+import { collectLog, mail, PASSWORD, probeAlone } from './harness.ts';
 
 let certificates: Certificates;
 beforeAll(() => {
@@ -62,7 +62,7 @@ async function failure(
   await using scripted = await startScriptedServer(server);
   const { security } = server;
   const settings = account(scripted.port, { ...(security && { security }), ...changes });
-  return await probeMailbox(settings, 'INBOX', options()).then(
+  return await probeAlone(settings, 'INBOX', options()).then(
     () => {
       throw new Error('the probe did not fail');
     },
@@ -78,7 +78,7 @@ describe('quota', () => {
       session.send(...answer(tag));
       return true;
     };
-    const { quota, certificate } = await probeMailbox(account(server.port), 'INBOX', options());
+    const { quota, certificate } = await probeAlone(account(server.port), 'INBOX', options());
     expect(certificate).toBeNull();
     return { quota, asked: server.commands.filter((command) => command.startsWith('GETQUOTA')) };
   };
@@ -124,7 +124,7 @@ describe('TLS', () => {
     await using server = await startScriptedServer({ security, certificate: pem(certificates.valid) });
     server.deliver('INBOX', mail('one'));
     const settings = account(server.port, { security, ca: certificates.ca, host: 'localhost' });
-    const probe = await probeMailbox(settings, 'INBOX', options());
+    const probe = await probeAlone(settings, 'INBOX', options());
     expect(probe).toMatchObject({ path: 'INBOX', messages: 1, idle: true, afterFault: null });
     // The last day of the certificate, whenever TLS began.
     expect(probe.certificate?.until).toBe(Date.UTC(2049, 11, 31, 23, 59, 59));
@@ -170,7 +170,7 @@ describe('TLS', () => {
     const { otherIssuer } = certificates;
     await using server = await startScriptedServer({ security: 'tls', certificate: pem(otherIssuer) });
     const settings = account(server.port, { security: 'tls', ca: otherIssuer.certificate });
-    expect(await probeMailbox(settings, 'INBOX', options())).toMatchObject({ messages: 0 });
+    expect(await probeAlone(settings, 'INBOX', options())).toMatchObject({ messages: 0 });
   });
 
   test('TLS on a plain port, and the other way round', async () => {
@@ -269,7 +269,7 @@ test.each([
 
 test('a login that the server says is disabled is not tried', async () => {
   await using server = await startScriptedServer({ capabilities: ['LOGINDISABLED'] });
-  await expect(probeMailbox(account(server.port), 'INBOX', options())).rejects.toMatchObject({
+  await expect(probeAlone(account(server.port), 'INBOX', options())).rejects.toMatchObject({
     code: 'AUTH_LOGIN_DISABLED',
   });
   expect(server.commands.filter((command) => /LOGIN|AUTH/.test(command))).toEqual([]);
@@ -280,7 +280,7 @@ test('a port where nobody listens', async () => {
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   const { port } = listener.address() as { port: number };
   await new Promise((resolve) => listener.close(resolve));
-  await expect(probeMailbox(account(port), 'INBOX', options())).rejects.toMatchObject({
+  await expect(probeAlone(account(port), 'INBOX', options())).rejects.toMatchObject({
     code: 'CONNECTION_REFUSED',
     remedy: expect.stringContaining('port'),
   });
@@ -301,7 +301,7 @@ test('a password with every kind of character arrives as it is; no answer brings
   const password = 'pa"ss\\wörd {5} 漢字';
   await using server = await startScriptedServer({ password });
   const settings = account(server.port, { credential: async () => ({ password }) });
-  expect(await probeMailbox(settings, 'INBOX', options())).toMatchObject({ messages: 0 });
+  expect(await probeAlone(settings, 'INBOX', options())).toMatchObject({ messages: 0 });
 
   for (const capability of [[], ['AUTH=PLAIN'], ['AUTH=PLAIN', 'SASL-IR']]) {
     server.capabilities = capability;
@@ -312,7 +312,7 @@ test('a password with every kind of character arrives as it is; no answer brings
       session.send(`${tag} NO no login with ${password} nor "${quoted}" nor ${sasl} \u001b[31mred\u202e`);
       return true;
     };
-    const error = await probeMailbox(settings, 'INBOX', options()).catch((thrown) => thrown);
+    const error = await probeAlone(settings, 'INBOX', options()).catch((thrown) => thrown);
     const everything = [
       error.message,
       error.stack,
@@ -332,7 +332,7 @@ test('a password with every kind of character arrives as it is; no answer brings
 
 test('AUTHENTICATE PLAIN is used where the server offers it', async () => {
   await using server = await startScriptedServer({ capabilities: ['AUTH=PLAIN'] });
-  await probeMailbox(account(server.port), 'INBOX', options());
+  await probeAlone(account(server.port), 'INBOX', options());
   expect(server.commands).toContain('AUTHENTICATE PLAIN');
 });
 
@@ -348,14 +348,14 @@ describe('folders', () => {
     // Modified UTF-7 (RFC 3501 §5.1.3), as a server lists them.
     server.createFolder('Kunden.M&APw-ller');
     server.createFolder('Entw&APw-rfe &- Ablage');
-    expect(await probeMailbox(account(server.port), name, options())).toMatchObject({ path });
+    expect(await probeAlone(account(server.port), name, options())).toMatchObject({ path });
   });
 
   test('a missing one names the nearest that exists', async () => {
     await using server = await startScriptedServer();
     server.createFolder('Invoices');
     server.createFolder('Archive', { attributes: ['\\Noselect'] });
-    await expect(probeMailbox(account(server.port), 'Invoces', options())).rejects.toMatchObject({
+    await expect(probeAlone(account(server.port), 'Invoces', options())).rejects.toMatchObject({
       code: 'FOLDER_MISSING',
       remedy: 'did you mean "Invoices"?',
     });
@@ -364,7 +364,7 @@ describe('folders', () => {
   test('what `after` needs and the server lacks', async () => {
     await using server = await startScriptedServer({ capabilities: ['MOVE'] });
     const probe = (changes: Partial<AccountSettings['after']>) =>
-      probeMailbox(
+      probeAlone(
         account(server.port, { after: { seen: false, move: null, delete: false, ...changes } }),
         'INBOX',
         options(),
@@ -383,10 +383,10 @@ describe('folders', () => {
     await using server = await startScriptedServer({ capabilities });
     server.createFolder('[Gmail]', { attributes: ['\\HasChildren', '\\Noselect', '\\All'] });
     server.createFolder('[Gmail]/&UWiQ6JD1TvY-', { attributes: ['\\HasNoChildren', '\\all'] });
-    expect(await probeMailbox(account(server.port), '\\All', options())).toMatchObject({
+    expect(await probeAlone(account(server.port), '\\All', options())).toMatchObject({
       path: '[Gmail]/全部郵件',
     });
-    await expect(probeMailbox(account(server.port), '\\Junk', options())).rejects.toMatchObject({
+    await expect(probeAlone(account(server.port), '\\Junk', options())).rejects.toMatchObject({
       code: 'FOLDER_MISSING',
       message: expect.stringContaining('the server marks no folder as \\Junk'),
     });
@@ -398,7 +398,7 @@ describe('folders', () => {
     await using server = await startScriptedServer({ capabilities: ['MOVE'] });
     server.createFolder('Archiv', { attributes: ['\\Archive'] });
     const after = { seen: false, move: '\\Archive', delete: false };
-    const probe = (folder: string) => probeMailbox(account(server.port, { after }), folder, options());
+    const probe = (folder: string) => probeAlone(account(server.port, { after }), folder, options());
     expect((await probe('INBOX')).afterFault).toBeNull();
     expect((await probe('Archiv')).afterFault).toMatchObject({
       code: 'AFTER_FAILED',
@@ -422,7 +422,8 @@ describe('plan', () => {
     await using server = await startScriptedServer();
     for (const date of ['2026-11-15', '2026-10-01', '2026-11-01'])
       server.deliver('INBOX', 'x'.repeat(100), { internalDate: day(date) });
-    const plan = await planMailbox(account(server.port, { start }), 'INBOX', { ...options(), judgeStart });
+    await using visit = visitAccount(account(server.port, { start }), options());
+    const plan = await planMailbox(visit, 'INBOX', { clock: systemClock, judgeStart });
     expect(plan).toEqual({
       ...expected,
       oldest: expected.oldest && day(expected.oldest).getTime(),
@@ -445,7 +446,8 @@ describe('plan', () => {
       except: [rule('news', { subject: { contains: 'news' } }), rule('large', { largerThan: 4000 })],
     };
     const settings = account(server.port, { start: { kind: 'all' }, filter: rules });
-    const plan = await planMailbox(settings, 'INBOX', { ...options(), judgeStart });
+    await using visit = visitAccount(settings, options());
+    const plan = await planMailbox(visit, 'INBOX', { clock: systemClock, judgeStart });
     expect(plan.messages).toBe(3);
     expect(plan.rules).toEqual([
       { name: 'invoices', takes: true, messages: 2 },

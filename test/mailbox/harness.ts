@@ -1,6 +1,9 @@
 /** One watched mailbox on a scripted server: everything injected, nothing waited for by the clock. */
 
 import type { Log } from '../../src/logging.ts';
+import type { AccountSettings, ConnectAccountOptions } from '../../src/mailbox/account.ts';
+import { type Probe, probeMailbox } from '../../src/mailbox/probe.ts';
+import { visitAccount } from '../../src/mailbox/visit.ts';
 import { type MailboxReport, type WatchOptions, watchMailbox } from '../../src/mailbox/watcher.ts';
 import { createManualClock, type ManualClock } from '../clock.ts';
 import { type ScriptedOptions, type ScriptedServer, startScriptedServer } from '../servers/scripted.ts';
@@ -158,3 +161,13 @@ export const mail = (subject: string, messageId: string | null = `${subject}@exa
     `Hello from ${subject}.`,
     '',
   ].join('\r\n');
+
+/** Probes one folder on a connection of its own. */
+export async function probeAlone(
+  account: AccountSettings,
+  folder: string,
+  options: ConnectAccountOptions,
+): Promise<Probe> {
+  await using visit = visitAccount(account, options);
+  return await probeMailbox(visit, folder);
+}

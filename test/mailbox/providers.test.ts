@@ -3,11 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
 import type { MailwatchdError } from '../../src/errors.ts';
 import type { ConnectAccountOptions } from '../../src/mailbox/account.ts';
-import { probeMailbox } from '../../src/mailbox/probe.ts';
 import { PROVIDERS, type ProviderName } from '../../src/providers/index.ts';
 import { MANNERS, type Manners, REFUSALS, type RefusalSeen } from '../servers/providers.ts';
 import { type Script, startScriptedServer } from '../servers/scripted.ts';
-import { collectLog, createHarness, mail, PASSWORD } from './harness.ts';
+import { collectLog, createHarness, mail, PASSWORD, probeAlone } from './harness.ts';
 
 const TOKEN = 'ya29.access-canary';
 
@@ -44,7 +43,7 @@ describe.each(Object.entries(MANNERS) as [ProviderName, Manners][])('%s', (provi
     const takesTokens = capabilities.some((capability) => capability === 'AUTH=XOAUTH2');
     if (kind === 'token' && !takesTokens) return;
     const credential = kind === 'token' ? { accessToken: TOKEN } : { password: PASSWORD };
-    const probe = await probeMailbox(settings(server.port, provider, credential), 'INBOX', options());
+    const probe = await probeAlone(settings(server.port, provider, credential), 'INBOX', options());
     expect(probe).toMatchObject({ messages: 1, idle: true });
   });
 });
@@ -63,7 +62,7 @@ async function refused(seen: RefusalSeen): Promise<MailwatchdError> {
   await using server = await startScriptedServer({ capabilities, script: script(seen) });
   server.accessTokens.add(TOKEN);
   const credential = seen.at === 'token' ? { accessToken: TOKEN } : { password: PASSWORD };
-  return await probeMailbox(settings(server.port, seen.provider, credential), 'INBOX', options()).then(
+  return await probeAlone(settings(server.port, seen.provider, credential), 'INBOX', options()).then(
     () => {
       throw new Error('the probe did not fail');
     },
@@ -92,11 +91,7 @@ test('each refusal that a provider has words for has been seen', () => {
 test('a password is not what a server lacks that offers no login by password', async () => {
   // https://github.com/jstedfast/MailKit/issues/2016
   await using server = await startScriptedServer({ capabilities: ['AUTH=XOAUTH2', 'LOGINDISABLED', 'IDLE'] });
-  const probe = probeMailbox(
-    settings(server.port, 'microsoft365', { password: PASSWORD }),
-    'INBOX',
-    options(),
-  );
+  const probe = probeAlone(settings(server.port, 'microsoft365', { password: PASSWORD }), 'INBOX', options());
   await expect(probe).rejects.toMatchObject({ code: 'AUTH_BASIC_DISABLED' });
 });
 
