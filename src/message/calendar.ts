@@ -39,6 +39,8 @@ export interface Calendar {
   duration: string | null;
   /** Whether it is a series, of which `start` is the first. */
   recurring: boolean;
+  /** Which one of the series of `uid` this is about, by when it was to begin (RFC 5545 §3.8.4.4). Null: about all of it. */
+  recurrenceId: CalendarTime | null;
   organizer: Address | null;
   attendees: Attendee[];
 }
@@ -131,6 +133,7 @@ function describe(calendar: Properties, event: Properties): Calendar {
     end: timeOf(event('dtend')[0]),
     duration: duration !== null && /^[+-]?P[\dWDTHMS]{2,30}$/.test(duration) ? duration : null,
     recurring: event('rrule').length > 0 || event('rdate').length > 0,
+    recurrenceId: timeOf(event('recurrence-id')[0]),
     organizer: organizer ? addressOf(organizer) : null,
     attendees: event('attendee')
       .slice(0, MAX_ATTENDEES)

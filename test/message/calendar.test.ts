@@ -36,6 +36,7 @@ const NOTHING = {
   end: null,
   duration: null,
   recurring: false,
+  recurrenceId: null,
   organizer: null,
   attendees: [],
 };
@@ -76,6 +77,7 @@ test('of Google: UTC, folded lines, the part for people and the attachment left 
     end: { time: '2026-11-20T11:00:00Z', timeZone: null },
     duration: null,
     recurring: false,
+    recurrenceId: null,
     organizer: { name: 'Ann', address: 'ann@example.org' },
     attendees: [
       { name: 'bob@example.net', address: 'bob@example.net', participation: 'needs-action' },
@@ -154,10 +156,23 @@ test.each([
     ['DTSTART:20261120T100000Z', 'DURATION:PT1H30M'],
     { start: { time: '2026-11-20T10:00:00Z', timeZone: null }, duration: 'PT1H30M' },
   ],
+  [
+    'another time for one of a series',
+    ['RECURRENCE-ID;TZID=Europe/Berlin:20261120T110000', 'DTSTART;TZID=Europe/Berlin:20261120T150000'],
+    {
+      recurrenceId: { time: '2026-11-20T11:00:00', timeZone: 'Europe/Berlin' },
+      start: { time: '2026-11-20T15:00:00', timeZone: 'Europe/Berlin' },
+    },
+  ],
+  [
+    'one day of a series',
+    ['RECURRENCE-ID;VALUE=DATE:20261120'],
+    { recurrenceId: { time: '2026-11-20', timeZone: null } },
+  ],
   ['further dates', ['RDATE:20261121T100000Z'], { recurring: true }],
   [
     'what is no time, number or duration',
-    ['DTSTART:tomorrow', 'DTEND;VALUE=DATE:x', 'SEQUENCE:-1', 'DURATION:long'],
+    ['DTSTART:tomorrow', 'DTEND;VALUE=DATE:x', 'RECURRENCE-ID:1', 'SEQUENCE:-1', 'DURATION:long'],
     {},
   ],
   ['text in UTF-8', [utf8('SUMMARY:Büro'), 'SUMMARY:second'], { summary: 'Büro' }],
@@ -221,6 +236,7 @@ test('any bytes in a calendar give a valid document', () => {
     'UID',
     'DTSTART',
     'DTEND',
+    'RECURRENCE-ID',
     'ATTENDEE',
     'RRULE',
     'DURATION',
