@@ -28,6 +28,8 @@ const LOGIN_LEFT_MS = 14 * DAY_MS;
 const QUOTA_USED = 0.9;
 /** As Monit's own checks of these file systems. */
 const DISK_USED = 0.9;
+/** Somebody must make room or take the mail away by then. */
+const DISK_LEFT_DAYS = 7;
 
 const percent = (part: number): string => `${Math.floor(part * 100)} %`;
 
@@ -61,12 +63,19 @@ export function mailboxWarnings(prospects: Prospects, now: number): Warning[] {
 
 export function diskWarnings(disks: readonly Disk[]): Warning[] {
   return disks
-    .filter(({ free, size }) => size > 0 && free <= (1 - DISK_USED) * size)
-    .map(({ directory, free, size }) => ({
+    .filter(({ free, size, daysLeft }) => size > 0 && (free <= (1 - DISK_USED) * size || isShort(daysLeft)))
+    .map(({ directory, free, size, daysLeft }) => ({
       what: 'disk',
-      text: `${percent(1 - free / size)} of the file system of ${directory} is used`,
+      text: `${percent(1 - free / size)} of the file system of ${directory} is used${
+        isShort(daysLeft)
+          ? `, and all of it in ${formatDuration(daysLeft * DAY_MS)}, if it fills as in the last day`
+          : ''
+      }`,
     }));
 }
+
+const isShort = (daysLeft: number | null): daysLeft is number =>
+  daysLeft !== null && daysLeft < DISK_LEFT_DAYS;
 
 /** Logs each warning of a mailbox (null: of the daemon) once while it lasts. */
 export function createAnnouncer(log: Log): (mailbox: string | null, warnings: readonly Warning[]) => void {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { watchDisks } from '../../src/supervision/disks.ts';
+import { forecastDisk, watchDisks } from '../../src/supervision/disks.ts';
 import {
   createAnnouncer,
   diskWarnings,
@@ -49,12 +49,48 @@ test('a login by OAuth2, a quota and a quiet mailbox', () => {
   ]);
 });
 
-test('a disk is told of from 90 % on', () => {
-  const disk = (free: number) => ({ directory: '/var/spool/mailwatchd', free, size: 1000 });
-  expect(diskWarnings([disk(101)])).toEqual([]);
-  expect(diskWarnings([disk(52)])).toEqual([
+test('a disk is told of from 90 % on, and where it would be full within a week', () => {
+  const disk = (free: number, daysLeft: number | null = null) => ({
+    ...{ directory: '/var/spool/mailwatchd', free, size: 1000, daysLeft },
+  });
+  expect(diskWarnings([disk(101), disk(500, 7.1)])).toEqual([]);
+  expect(diskWarnings([disk(52), disk(500, 6.9)])).toEqual([
     { what: 'disk', text: '94 % of the file system of /var/spool/mailwatchd is used' },
+    {
+      what: 'disk',
+      text: '50 % of the file system of /var/spool/mailwatchd is used, and all of it in 6 d, if it fills as in the last day',
+    },
   ]);
+});
+
+test('how long a disk lasts is told by what became of its free space within a day', () => {
+  const clock = createManualClock();
+  const lasts = forecastDisk(clock);
+  /** What is told after each hour, in which so much is written; at midnight a consumer removes all that it has read. */
+  const hours = (count: number, written: number) => {
+    const told: (number | null)[] = [];
+    for (let hour = 0; hour < count; hour++) {
+      clock.advance(3_600_000);
+      free -= written;
+      told.push(lasts(free));
+    }
+    return told;
+  };
+  let free = 1000;
+  lasts(free);
+  expect(hours(23, 10)).toEqual(Array(23).fill(null));
+  // 240 a day, and 760 are left.
+  expect(hours(1, 10)).toEqual([3.2]);
+  expect(hours(12, 10).at(-1)).toBe(2.7);
+  expect(hours(24, 0).at(-1)).toBeNull();
+  // As much is removed each night.
+  const night = () => {
+    const told = hours(24, 10);
+    free += 240;
+    return told;
+  };
+  night();
+  expect(night()).toEqual(Array(24).fill(null));
 });
 
 test('directories are looked at once a minute, and one that is not there is left out', async () => {
