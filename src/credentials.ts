@@ -5,12 +5,15 @@ import type { Clock } from './clock.ts';
 import { readSecret, readSecretText, type SecretSource, secretChangedAt } from './config/secrets.ts';
 import { type AccountConfig, type OAuth2Config, secretsOf } from './config/types.ts';
 import type { AccountSettings } from './mailbox/account.ts';
+import type { SubmissionSettings } from './mailbox/submission.ts';
 import { type Access, createAccess } from './oauth/access.ts';
 import type { Application } from './oauth/endpoint.ts';
 
 export interface Credentials {
   /** `credential` of this account: one token for all of its folders. */
   of(account: AccountConfig): AccountSettings['credential'];
+  /** How the account's canary is sent; null where it is not. */
+  submission(account: AccountConfig): SubmissionSettings | null;
   /** What is known since its last login of how long this account's can be used. */
   prospects(account: AccountConfig): CredentialProspects;
   /** What token end points refused is asked for again: somebody has seen to it. */
@@ -53,20 +56,32 @@ export function openCredentials({ stateDirectory, environment, clock }: Credenti
     return access;
   }
 
-  return {
-    of(account) {
-      const { name, user, auth } = account;
-      const noteAge = async () => void changedAt.set(name, await oldestChange(account));
-      if ('password' in auth)
-        return async () => {
-          await noteAge();
-          return { password: await readSecret(auth.password, environment) };
-        };
-      const access = accessOf(name, { user, oauth2: auth.oauth2 });
-      return async (refused) => {
+  function credentialOf(account: AccountConfig): AccountSettings['credential'] {
+    const { name, user, auth } = account;
+    const noteAge = async () => void changedAt.set(name, await oldestChange(account));
+    if ('password' in auth)
+      return async () => {
         await noteAge();
-        return { accessToken: await access.token(refused) };
+        return { password: await readSecret(auth.password, environment) };
       };
+    const access = accessOf(name, { user, oauth2: auth.oauth2 });
+    return async (refused) => {
+      await noteAge();
+      return { accessToken: await access.token(refused) };
+    };
+  }
+
+  return {
+    of: credentialOf,
+    submission(account) {
+      const smtp = account.canary?.smtp ?? null;
+      if (smtp === null) return null;
+      const { password, ...server } = smtp;
+      const credential =
+        password === null
+          ? credentialOf(account)
+          : async () => ({ password: await readSecret(password, environment) });
+      return { ...server, ca: account.ca, credential };
     },
     prospects: ({ name }) => ({
       loginEndsAt: known.get(name)?.access.endsAt() ?? null,

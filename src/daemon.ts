@@ -222,7 +222,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     };
     const watcher =
       folder === account.canary?.folder
-        ? watchCanary({ ...common, every: account.canary.every, watched: account.folders })
+        ? watchCanary({
+            ...common,
+            every: account.canary.every,
+            watched: account.folders,
+            smtp: credentials.submission(account),
+          })
         : watchMailbox({
             ...common,
             mode,

@@ -87,7 +87,7 @@ const table = {
   AUTH_LOGIN_DISABLED: { meaning: 'the mail server forbids login on this connection', retry: 'later' },
   SERVER_UNAVAILABLE: { meaning: 'the mail server is there but cannot serve now', retry: 'soon' },
   SERVER_REFUSED: { meaning: 'the mail server refused a command', retry: 'soon' },
-  SERVER_PROTOCOL: { meaning: 'the mail server sent something that is not IMAP', retry: 'soon' },
+  SERVER_PROTOCOL: { meaning: 'the mail server sent something that is not IMAP or SMTP', retry: 'soon' },
 
   // Mailbox
   FOLDER_MISSING: { meaning: 'the folder does not exist on the mail server', retry: 'later' },

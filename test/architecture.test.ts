@@ -50,6 +50,7 @@ test.each([
   ['imapflow', 'mailbox/imapflow.ts'],
   ['ical.js', 'message/calendar.ts'],
   ['mailparser', 'message/mailparser.ts'],
+  ['nodemailer', 'mailbox/submission.ts'],
   ['winston', 'logging.ts'],
   ['convict', 'config/schema.ts'],
   ['openid-client', 'oauth/endpoint.ts'],

@@ -8,6 +8,7 @@ import { EXIT, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printableSentence } from '../escape.ts';
 import { silentLog } from '../logging.ts';
 import { type Probe, probeCanary, probeMailbox } from '../mailbox/probe.ts';
+import { verifySubmission } from '../mailbox/submission.ts';
 import { visitAccount } from '../mailbox/visit.ts';
 import { loginNeeded } from '../oauth/access.ts';
 import { readTokens } from '../oauth/token-file.ts';
@@ -146,7 +147,15 @@ async function checkMailboxes(config: Config, environment: NodeJS.ProcessEnv): P
         rows.push(
           await verdict(`${account.name}: canary`, async () => {
             const { exists } = await probeCanary(visit, canary.folder, account.folders);
-            return `${canary.folder} ${exists ? 'is there' : 'will be made'}, every ${formatDuration(canary.every)}`;
+            const smtp = credentials.submission(account);
+            if (smtp !== null) await verifySubmission(smtp, options);
+            return [
+              `${canary.folder} ${exists ? 'is there' : 'will be made'}`,
+              smtp && `sent by ${smtp.host}:${smtp.port} to ${smtp.to}`,
+              `every ${formatDuration(canary.every)}`,
+            ]
+              .filter(Boolean)
+              .join(', ');
           }),
         );
       }

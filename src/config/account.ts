@@ -10,7 +10,8 @@ import { checkOAuth2 } from './oauth2.ts';
 import { accountSchema } from './schema.ts';
 import { secretSource } from './secret-form.ts';
 import { asMapping, type Fault, keyText, validateSection, valueAt } from './section.ts';
-import type { AccountConfig, Auth, CanaryConfig } from './types.ts';
+import { checkSmtp } from './smtp.ts';
+import type { AccountConfig, Auth, CanaryConfig, SmtpConfig } from './types.ts';
 import type { KeyPath } from './yaml.ts';
 
 /** An account whose own values are checked; null stands for one that is not right. */
@@ -23,9 +24,14 @@ export interface CheckedAccount {
   move: string | null;
   filter: Filter | null;
   auth: Auth | null;
+  /** How the canary is sent; null: it is not. */
+  smtp: SmtpConfig | null;
   provider: ProviderName | null;
   values: Record<string, unknown>;
 }
+
+/** Keys of an account that are not checked by its schema. */
+const ELSEWHERE = ['password', 'auth', 'only', 'except'];
 
 /** Checks what an account's own values tell. `readByOthers`: the mode of the configuration file. */
 export function checkAccount(
@@ -36,12 +42,13 @@ export function checkAccount(
 ): CheckedAccount {
   const fault = (key: string, message: string, part: 'key' | 'value' = 'value') =>
     faults.push({ path: [...path, ...key.split('.')], part, message });
-  const { password: _password, auth: _auth, only, except, ...rest } = raw;
+  const { password: _password, auth: _auth, only, except, canary: rawCanary, ...others } = raw;
+  const { smtp: rawSmtp, ...canary } = asMapping(rawCanary, [...path, 'canary'], faults);
+  const rest = { ...others, canary };
   const before = faults.length;
-  const others = ['password', 'auth', 'only', 'except'];
   const provider = providerOf(rest);
   const preset = provider === null ? {} : presetOf(provider);
-  const values = validateSection(accountSchema, { ...preset, ...rest }, path, faults, {}, others);
+  const values = validateSection(accountSchema, { ...preset, ...rest }, path, faults, {}, ELSEWHERE);
   const wrong = new Set(faults.slice(before).map((found) => keyText(found.path.slice(path.length))));
   const right = <T>(key: string) => (wrong.has(key) ? null : (valueAt(values, key) as T));
 
@@ -79,15 +86,20 @@ export function checkAccount(
     if (others.includes(canonicalFolder(canaryFolder)))
       fault('canary.folder', 'must be a folder of its own, neither a watched one nor that of after.move');
   }
+  const user = right<string>('user');
+  const smtp = checkSmtp(rawSmtp, [...path, 'canary', 'smtp'], faults, readByOthers, user);
+  if (smtp?.password === null && smtp.user !== user && auth !== null && 'password' in auth)
+    fault('canary.smtp.password', "must be given, since the user is not the account's");
   return {
     path,
     name: right('name'),
     host,
-    user: right('user'),
+    user,
     folders,
     move,
     filter,
     auth,
+    smtp,
     provider,
     values,
   };
@@ -132,7 +144,8 @@ function canonicalFolder(folder: string): string {
 }
 
 /** Every value has passed its format, so the conversions cannot fail. */
-export function toAccount({ values, folders, move, filter, auth, provider }: CheckedAccount): AccountConfig {
+export function toAccount(account: CheckedAccount): AccountConfig {
+  const { values, folders, move, filter, auth, smtp, provider } = account;
   const security = values.security as AccountConfig['security'];
   const after = values.after as AccountConfig['after'];
   return {
@@ -149,15 +162,19 @@ export function toAccount({ values, folders, move, filter, auth, provider }: Che
     filter,
     after: { seen: after.seen, move, delete: after.delete },
     authservIds: [(values.authservId as string | string[] | null) ?? []].flat().map((id) => id.toLowerCase()),
-    canary: toCanary(values.canary as { every: string | null; folder: string }),
+    canary: toCanary(values.canary as { every: string | null; folder: string }, smtp),
     pollEvery: parseDuration(values.pollEvery as string) as number,
     idleRenewEvery: parseDuration(values.idleRenewEvery as string) as number,
     maxConnections: (provider && PROVIDERS[provider].connections) ?? null,
   };
 }
 
-function toCanary({ every, folder }: { every: string | null; folder: string }): CanaryConfig | null {
-  return every === null ? null : { every: parseDuration(every) as number, folder: canonicalFolder(folder) };
+function toCanary(
+  { every, folder }: { every: string | null; folder: string },
+  smtp: SmtpConfig | null,
+): CanaryConfig | null {
+  if (every === null) return null;
+  return { every: parseDuration(every) as number, folder: canonicalFolder(folder), smtp };
 }
 
 function toStart(text: string): Start {

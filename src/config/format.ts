@@ -65,6 +65,13 @@ export function textTestFault(value: unknown): string | null {
   return fault === null ? null : `found a regular expression that RE2 refuses: ${fault}`;
 }
 
+/** A dot-string at a domain (RFC 5321 §4.1.2), ASCII. */
+export function isAddress(text: string): boolean {
+  return /^[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*$/.test(
+    text,
+  );
+}
+
 /** What a value is, for faults that must not show it. */
 export function typeName(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';

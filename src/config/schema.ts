@@ -2,7 +2,15 @@
 import { isAbsolute, normalize } from 'node:path';
 import convict from 'convict';
 import { PROVIDER_NAMES } from '../providers/index.ts';
-import { parseDate, parseDuration, parseMode, parseSize, textTestFault, typeName } from './format.ts';
+import {
+  isAddress,
+  parseDate,
+  parseDuration,
+  parseMode,
+  parseSize,
+  textTestFault,
+  typeName,
+} from './format.ts';
 import { isLoopback } from './host.ts';
 import { hasControlCharacter } from './secrets.ts';
 
@@ -161,6 +169,13 @@ const leaf = (doc: string, allowed: string, value: unknown): Leaf => ({
   sensitive: true,
 });
 
+const port = format(
+  'a whole number from 1 to 65535',
+  (value) =>
+    value === null || (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65535),
+);
+const security = oneOf('tls', 'starttls', 'none');
+
 /** An entry of `accounts`, but for `password` and `auth`, since secrets never enter convict, `only` and `except`. */
 export const accountSchema = {
   name: leaf(
@@ -177,16 +192,8 @@ export const accountSchema = {
     null,
   ),
   host: leaf('Mail server', text('a host name or an IP address', 255), null),
-  port: leaf(
-    'Default: 993 for tls, else 143',
-    format(
-      'a whole number from 1 to 65535',
-      (value) =>
-        value === null || (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65535),
-    ),
-    null,
-  ),
-  security: leaf('none: loopback hosts only', oneOf('tls', 'starttls', 'none'), 'tls'),
+  port: leaf('Default: 993 for tls, else 143', port, null),
+  security: leaf('none: loopback hosts only', security, 'tls'),
   ca: leaf('Further issuers to trust, PEM; certificates are always verified', optionalPath, null),
   user: leaf('User name of the login', text('a user name', 500), null),
   folders: leaf(
@@ -275,6 +282,29 @@ export const ruleSchema = {
   list: leaf('Whether it came through a mailing list', choice, null),
   automatic: leaf('Whether a program wrote it (RFC 3834)', choice, null),
   attachment: leaf('Whether it has an attachment', choice, null),
+} satisfies Section;
+
+const address = format(
+  'an e-mail address or null',
+  (value) => value === null || (isText(value, 254) && isAddress(value)),
+);
+
+/** Of `canary.smtp`, but for `password`. */
+export const smtpSchema = {
+  host: leaf(
+    'Mail server that takes mail for sending (RFC 6409)',
+    text('a host name or an IP address', 255),
+    null,
+  ),
+  port: leaf('Default: 465 for tls, else 587', port, null),
+  security: leaf('none: loopback hosts only', security, 'tls'),
+  user: leaf(
+    "User name of the login; default: the account's",
+    format('a user name or null', (value) => value === null || isText(value, 500)),
+    null,
+  ),
+  from: leaf("Sender; default: the account's user", address, null),
+  to: leaf("Recipient; default: the account's user", address, null),
 } satisfies Section;
 
 /** Of `auth.oauth2`, but for its `provider` and its secrets. */

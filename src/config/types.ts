@@ -14,12 +14,29 @@ export interface AfterActions {
   delete: boolean;
 }
 
+/** Where mail is handed in for sending (RFC 6409). */
+export interface SmtpConfig {
+  /** Host name or IP address, without brackets. */
+  host: string;
+  port: number;
+  /** `none` only where `host` is loopback. */
+  security: 'tls' | 'starttls' | 'none';
+  user: string;
+  /** Null: what the account itself logs in with. */
+  password: SecretSource | null;
+  /** Addresses of the envelope and the header. */
+  from: string;
+  to: string;
+}
+
 /** A message of our own that proves again and again that mail is noticed. */
 export interface CanaryConfig {
   /** Milliseconds. */
   every: number;
-  /** Where it is left: none of the account's watched ones. */
+  /** Where it is left, or filed by the server: none of the account's watched ones. */
   folder: string;
+  /** Null: it is left by APPEND (RFC 3501 §6.3.11). */
+  smtp: SmtpConfig | null;
 }
 
 /** How an account gets access tokens. */
@@ -146,12 +163,12 @@ export function mailboxFolders({ folders, canary }: AccountConfig): string[] {
 }
 
 /** Every secret that an account's configuration names. */
-export function secretsOf({ auth }: AccountConfig): SecretSource[] {
-  const sources =
+export function secretsOf({ auth, canary }: AccountConfig): SecretSource[] {
+  const ofLogin =
     'password' in auth
       ? [auth.password]
       : [auth.oauth2.clientSecret, auth.oauth2.serviceAccountKey, auth.oauth2.refreshToken];
-  return sources.filter((source) => source !== null);
+  return [...ofLogin, canary?.smtp?.password ?? null].filter((source) => source !== null);
 }
 
 /** Of an account that is no longer configured: none. */

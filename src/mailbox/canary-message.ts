@@ -7,11 +7,11 @@ const ID = /^[0-9a-f]{32}$/;
 /** A server may put fields of its own before ours; bytes of a message that are looked at. */
 export const CANARY_BYTES = 16 * 1024;
 
-/** RFC 5322. `Auto-Submitted` (RFC 3834) keeps others from answering. `address`: from and to whom. */
-export function canaryMessage(id: string, address: string, at: number): string {
+/** RFC 5322. `Auto-Submitted` (RFC 3834) keeps others from answering. */
+export function canaryMessage(id: string, { from, to }: { from: string; to: string }, at: number): string {
   return [
-    `From: mailwatchd <${address}>`,
-    `To: <${address}>`,
+    `From: mailwatchd <${from}>`,
+    `To: <${to}>`,
     'Subject: mailwatchd canary',
     // RFC 5322 §3.3 wants a numeric zone.
     `Date: ${new Date(at).toUTCString().replace('GMT', '+0000')}`,
@@ -19,7 +19,7 @@ export function canaryMessage(id: string, address: string, at: number): string {
     'Auto-Submitted: auto-generated',
     `${FIELD}: ${id}`,
     '',
-    'mailwatchd left this message to see whether it is told of new mail, and removes it within moments.',
+    'mailwatchd made this message to see whether it is told of new mail, and removes it within moments.',
     '',
   ].join('\r\n');
 }

@@ -1,4 +1,4 @@
-/** The canary: a marked message is left in a folder of its own again and again, to see whether the server tells of it. */
+/** The canary: a marked message comes into a folder of its own again and again, to see whether the server tells of it. */
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../clock.ts';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
@@ -11,6 +11,7 @@ import { findFolder } from './folders.ts';
 import { createReporter } from './report.ts';
 import { retryForEver } from './retry.ts';
 import type { Session } from './session.ts';
+import { type SubmissionSettings, submit } from './submission.ts';
 import type { Watcher, WatchOptions } from './watcher.ts';
 
 export type CanaryOptions = Pick<
@@ -21,6 +22,8 @@ export type CanaryOptions = Pick<
   every: number;
   /** The account's other folders, whose mail is published. */
   watched: readonly string[];
+  /** By which a canary is sent, to be filed in the folder by the mail server; null: it is left there by APPEND. */
+  smtp: SubmissionSettings | null;
 };
 
 /** So many of the folder's last messages are looked at: it is a folder of its own, which holds one at a time. */
@@ -37,14 +40,16 @@ type Fate =
 
 /**
  * Watches the folder `mailbox` as any other one is watched, in IDLE where there is one, while a second, short
- * connection leaves a canary in it. The report counts canaries as messages: `delay` is their round trip.
+ * connection leaves a canary in it, or sends it there. The report counts canaries as messages: `delay` is their round trip.
  */
 export function watchCanary(options: CanaryOptions): Watcher {
-  const { account, mailbox, every, clock, log, signal } = options;
+  const { account, mailbox, every, smtp, clock, log, signal } = options;
   const random = options.random ?? Math.random;
   const where = `${mailbox.account}/${mailbox.folder}`;
   const reporter = createReporter(mailbox, clock, log, (report) => options.onReport?.(report));
   let failures = 0;
+  /** Canaries in a row that the server refused. */
+  let refusals = 0;
   /** When the next canary is due, monotonic ms. */
   let due = clock.monotonic();
   let nudged = new AbortController();
@@ -77,22 +82,33 @@ export function watchCanary(options: CanaryOptions): Watcher {
       const begun = clock.monotonic();
       reporter.tally.arrived(1);
       try {
-        tell(await trip(connection, folder, begun + every));
+        const fate = await trip(connection, folder, begun + every);
+        tell(fate);
+        due = begun + Math.max(every, patience(fate));
       } catch (thrown) {
         reporter.tally.dropped();
         throw thrown;
       }
-      due = begun + every;
       failures = 0;
     }
   }
+
+  /** How long a server that refuses canaries is left alone, ms: a password that is wrong each minute locks an account. */
+  function patience(fate: Fate): number {
+    refusals = fate.kind === 'refused' ? refusals + 1 : 0;
+    return fate.kind === 'refused' ? waitAfter(fate.error, refusals) : 0;
+  }
+
+  /** Milliseconds, on top of what the server itself named. */
+  const waitAfter = ({ retry, retryAfter = 0 }: MailwatchdError, times: number): number =>
+    retryAfter + backoff(times, retry, random());
 
   async function failed(error: MailwatchdError): Promise<void> {
     failures += 1;
     reporter.failed(error, failures);
     // Only another canary proves that the trouble is over.
     due = clock.monotonic();
-    await sleep(clock, backoff(failures, error.retry, random()), nudged.signal);
+    await sleep(clock, waitAfter(error, failures), nudged.signal);
     takeNudge();
   }
 
@@ -148,7 +164,7 @@ export function watchCanary(options: CanaryOptions): Watcher {
       connection.takeNews();
       // The wait begins first, so that IDLE is there before the canary is.
       const first = wait();
-      const left = await leave(id);
+      const left = await (smtp === null ? append(id) : send(id, smtp));
       if (left instanceof MailwatchdError) {
         endWait();
         // Ends IDLE as well: a wait must not begin within another one.
@@ -176,17 +192,30 @@ export function watchCanary(options: CanaryOptions): Watcher {
   }
 
   /** Returns when the server was given it, monotonic ms, or why it refused it: full, or forbidden. */
-  async function leave(id: string): Promise<number | MailwatchdError> {
+  async function append(id: string): Promise<number | MailwatchdError> {
     const connection = await connectAccount(account, options);
     try {
+      const address = addressOf(account.user);
       const begun = clock.monotonic();
-      await connection.append(mailbox.folder, canaryMessage(id, addressOf(account.user), clock.now()));
+      await connection.append(mailbox.folder, canaryMessage(id, { from: address, to: address }, clock.now()));
       return begun;
     } catch (error) {
       if (error instanceof MailwatchdError && REFUSALS.has(error.code)) return error;
       throw error;
     } finally {
       await connection.logout();
+    }
+  }
+
+  /** As `append`, but from before the connection. Whatever keeps it from being sent is its refusal: IMAP is well. */
+  async function send(id: string, server: SubmissionSettings): Promise<number | MailwatchdError> {
+    const begun = clock.monotonic();
+    try {
+      await submit(server, canaryMessage(id, server, clock.now()), options);
+      return begun;
+    } catch (error) {
+      if (error instanceof MailwatchdError) return error;
+      throw error;
     }
   }
 
@@ -243,9 +272,13 @@ export function watchCanary(options: CanaryOptions): Watcher {
       case 'unpushed':
         return 'a canary came into its folder, but the server did not tell of it (IDLE)';
       case 'missing':
-        return `a canary was not seen within ${Math.round(every / 1000)} s`;
+        return `a canary was not seen within ${Math.round(every / 1000)} s${
+          smtp === null ? '' : `: does the mail server file it in ${printable(mailbox.folder)}?`
+        }`;
       case 'refused':
-        return `the server refuses the canary: ${fate.error.detail ?? fate.error.message}`;
+        return smtp === null
+          ? `the server refuses the canary: ${fate.error.detail ?? fate.error.message}`
+          : `the canary cannot be sent: ${fate.error.message}`;
     }
   }
 

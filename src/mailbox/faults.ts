@@ -198,7 +198,7 @@ function classify(error: ThrownError, context: FaultContext): Classified {
     return {
       code: 'TLS_FAILED',
       detail: `the TLS handshake failed (${code || words})`,
-      remedy: 'check that `security` fits `port`: 993 is tls, 143 is starttls',
+      remedy: 'check that `security` fits `port`: 993 and 465 are tls, 143 and 587 starttls',
     };
   if (PROTOCOL.has(code) || code.startsWith('ParserError'))
     return { code: 'SERVER_PROTOCOL', detail: `${text(error.message)} (${code})` };
@@ -219,7 +219,7 @@ function classify(error: ThrownError, context: FaultContext): Classified {
     return {
       code: 'CONNECTION_LOST',
       detail: 'the server closed the connection before it was ready',
-      remedy: 'check that `security` fits `port`: 993 is tls, 143 is starttls',
+      remedy: 'check that `security` fits `port`: 993 and 465 are tls, 143 and 587 starttls',
     };
   const ownWords = code === '' || code === 'NoConnection' || code === 'EConnectionClosed';
   return { code: 'CONNECTION_LOST', detail: ownWords ? words : `${words} (${code})` };
@@ -276,7 +276,7 @@ function refusedToken(words: string, usual: Meaning | undefined): Classified {
   return {
     code: 'AUTH_FAILED',
     detail: words,
-    remedy: 'check `user` and `scope`, and that IMAP is allowed for this mailbox',
+    remedy: 'check `user` and `scope`, and that IMAP, or SMTP, is allowed for this mailbox',
     ...usual,
   };
 }

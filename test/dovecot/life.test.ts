@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Certificates, createCertificates } from '../servers/certificates.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
+import { startSmtpServer } from '../servers/smtp.ts';
 import { accountOn, createWorkplace, type MailboxStatus } from './workplace.ts';
 
 const DAY = 86_400_000;
@@ -101,4 +102,57 @@ test('a canary makes its round trip, is never published, and its folder is a mai
   expect(await plain.messages('bob', 'mailwatchd-canary')).toEqual([]);
   expect((await place.list()).map(({ folder }) => folder)).toEqual(['INBOX', 'INBOX']);
   expect(await daemon.stop()).toBe(0);
+});
+
+test('a canary by SMTP makes the whole way of mail, by a plus address into its folder', async () => {
+  const bob = 'bob@example.org';
+  const mailServer = await startDovecot({ users: { [bob]: 'bob' }, plusAddresses: true });
+  await using _mailServer = mailServer;
+  await using relay = await startSmtpServer({
+    security: 'tls',
+    certificate: {
+      cert: readFileSync(certificates.valid.certificate),
+      key: readFileSync(certificates.valid.key),
+    },
+    users: { relay: 'submission-secret' },
+    deliver: (to, raw) => mailServer.deliver(to, raw),
+  });
+  await using place = createWorkplace({ accounts: [] });
+  const smtp = {
+    ...{ host: 'localhost', port: relay.port, user: 'relay', password: 'submission-secret' },
+    to: 'bob+mailwatchd-canary@example.org',
+  };
+  const more = { ca: certificates.ca, canary: { every: '1m', smtp } };
+  place.configure({ accounts: [accountOn(mailServer, 'support', bob, 'bob', more)] });
+  const sent = `sent by localhost:${relay.port} to ${smtp.to}`;
+  expect((await place.command(['check'])).stdout).toContain(`will be made, ${sent}, every 60 s`);
+
+  relay.script = (line) => (line.startsWith('MAIL') ? '550 5.7.1 Sending is switched off' : undefined);
+  const daemon = place.start();
+  const seen = (condition: (canary: MailboxStatus) => boolean) =>
+    daemon.until('the canary', () => place.mailboxes()?.slice(1).some(condition));
+  await seen(({ healthy }) => !healthy);
+  expect(place.mailboxes()![1]!.reason).toMatch(/^CANARY_MISSING: .*550 5\.7\.1 Sending is switched off/);
+  relay.script = undefined;
+  daemon.process.kill('SIGHUP');
+  await seen(({ healthy, delay }) => healthy && delay?.count === 1);
+  expect(place.mailboxes()).toMatchObject([
+    { folder: 'INBOX', healthy: true, expected: 0 },
+    { folder: 'mailwatchd-canary', healthy: true, reason: null, missing: 0 },
+  ]);
+  expect(await mailServer.messages(bob, 'mailwatchd-canary')).toEqual([]);
+  expect(await daemon.stop()).toBe(0);
+  expect(daemon.output()).not.toContain('submission-secret');
+
+  place.configure({
+    accounts: [
+      accountOn(mailServer, 'support', bob, 'bob', {
+        ...more,
+        canary: { every: '1m', smtp: { ...smtp, password: 'another-secret' } },
+      }),
+    ],
+  });
+  const refused = await place.command(['check']);
+  expect(refused.stdout).toMatch(/^support: canary +AUTH_FAILED +localhost:\d+: 5\.7\.8 wrong: check/m);
+  expect(`${refused.stdout}${refused.stderr}`).not.toContain('another-secret');
 });

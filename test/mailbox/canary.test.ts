@@ -1,10 +1,11 @@
 /** A canary is left, noticed by push, measured and removed; and whatever keeps it from that is told within two intervals. */
-import { expect, test } from 'vitest';
-import { watchCanary } from '../../src/mailbox/canary.ts';
+import { beforeAll, expect, test } from 'vitest';
+import { type CanaryOptions, watchCanary } from '../../src/mailbox/canary.ts';
 import { canaryMessage } from '../../src/mailbox/canary-message.ts';
 import type { MailboxReport } from '../../src/mailbox/watcher.ts';
 import { createManualClock } from '../clock.ts';
 import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
+import { startSmtpServer } from '../servers/smtp.ts';
 import { collectLog, IDLE_RENEW_MS, mail, PASSWORD, POLL_MS } from './harness.ts';
 
 const EVERY = 900_000;
@@ -15,6 +16,10 @@ const UNDER_WAY = new Set([OPERATION_MS, OPERATION_MS / 4, 2_000]);
 /** Turns of the event loop in which what one side of a connection in this process sent has reached the other. */
 const CALM_TURNS = 20;
 const FOLDER = 'canary';
+const OWN = { from: 'ann@example.org', to: 'ann@example.org' };
+
+// Loading it is nothing that `settled` could see.
+beforeAll(() => import('nodemailer/lib/smtp-connection'));
 
 async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: ScriptedOptions = {}) {
   const server = await startScriptedServer({ capabilities, ...more });
@@ -28,7 +33,7 @@ async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: Scr
     logged,
     /** What lies in the folder. */
     left: () => server.folders.get(FOLDER)?.messages ?? [],
-    watch(watched: string[] = ['INBOX']) {
+    watch(watched: string[] = ['INBOX'], smtp: CanaryOptions['smtp'] = null, every = EVERY) {
       watcher = watchCanary({
         account: {
           name: 'support',
@@ -46,8 +51,9 @@ async function createCanary({ capabilities = ['IDLE', 'UIDPLUS'], ...more }: Scr
           idleRenewEvery: IDLE_RENEW_MS,
         },
         mailbox: { account: 'support', folder: FOLDER },
-        every: EVERY,
+        every,
         watched,
+        smtp,
         limits: { messageBytes: 1024 * 1024, operationSeconds: OPERATION_MS / 1000 },
         clock,
         log: collectLog(logged),
@@ -207,10 +213,10 @@ test('what a crash left behind is removed; what is not ours, or may be another d
   server.createFolder(FOLDER);
   const old = new Date(clock.now() - 3 * EVERY);
   const id = 'c0ffee00c0ffee00c0ffee00c0ffee00';
-  server.deliver(FOLDER, canaryMessage(id, 'ann@example.org', +old), { internalDate: old });
+  server.deliver(FOLDER, canaryMessage(id, OWN, +old), { internalDate: old });
   server.deliver(FOLDER, mail('not ours'), { internalDate: old });
-  server.deliver(FOLDER, canaryMessage('forged', 'eve@example.org', +old), { internalDate: old });
-  server.deliver(FOLDER, canaryMessage(id, 'ann@example.org', clock.now()), { internalDate: new Date() });
+  server.deliver(FOLDER, canaryMessage('forged', OWN, +old), { internalDate: old });
+  server.deliver(FOLDER, canaryMessage(id, OWN, clock.now()), { internalDate: new Date() });
   canary.watch();
   await canary.settled();
   expect(canary.left().map(({ uid }) => uid)).toEqual([2, 3, 4]);
@@ -221,7 +227,7 @@ test('one that comes late is removed in time, without a new connection', async (
   const { server, clock } = canary;
   canary.watch();
   await canary.settled();
-  const late = canaryMessage('0'.repeat(32), 'ann@example.org', clock.now());
+  const late = canaryMessage('0'.repeat(32), OWN, clock.now());
   server.deliver(FOLDER, late, { internalDate: new Date(clock.now()) });
   await canary.turnUntil(({ stored }) => stored === 5);
   expect(canary.left()).toEqual([]);
@@ -234,7 +240,7 @@ test('another one’s canary is not taken for ours', async () => {
   server.createFolder(FOLDER);
   server.script = ({ name, tag, session }) => {
     if (name !== 'APPEND') return false;
-    server.deliver(FOLDER, canaryMessage('0'.repeat(32), 'eve@example.org', Date.now()));
+    server.deliver(FOLDER, canaryMessage('0'.repeat(32), OWN, Date.now()));
     session.send(`${tag} OK done`);
     return true;
   };
@@ -323,4 +329,122 @@ test('a nudge sends the next one at once', async () => {
   canary.nudge();
   await canary.settled();
   expect(canary.report()).toMatchObject({ stored: 2 });
+});
+
+/** An SMTP server that files what it takes in `folder`, and the settings for it. */
+async function createRelay(canary: Awaited<ReturnType<typeof createCanary>>, folder: () => string) {
+  const relay = await startSmtpServer({
+    users: { 'ann@example.org': PASSWORD },
+    deliver: (_to, raw) => void canary.server.deliver(folder(), raw),
+  });
+  const smtp: CanaryOptions['smtp'] = {
+    host: '127.0.0.1',
+    port: relay.port,
+    security: 'none',
+    ca: null,
+    user: 'ann@example.org',
+    credential: async () => ({ password: PASSWORD }),
+    from: 'ann@example.org',
+    to: 'ann+canary@example.org',
+  };
+  return { relay, smtp };
+}
+
+test('a canary is sent by SMTP, filed by the server, pushed, measured and removed', async () => {
+  await using canary = await createCanary();
+  const { relay, smtp } = await createRelay(canary, () => FOLDER);
+  await using _relay = relay;
+  canary.watch(['INBOX'], smtp);
+  await canary.turnUntil(({ stored }) => stored === 2);
+  expect(canary.report()).toMatchObject({ state: 'idle', healthy: true, missing: 0, delay: { count: 2 } });
+  expect(canary.report().lastPushAt).not.toBeNull();
+  expect(canary.left()).toEqual([]);
+  expect(relay.commands.filter((line) => line === 'DATA')).toHaveLength(2);
+  expect(canary.server.commands.filter((command) => command.startsWith('APPEND'))).toEqual([]);
+});
+
+test.each([
+  [
+    'MAIL',
+    '552 5.2.2 Mailbox quota exceeded',
+    /cannot be sent: 127\.0\.0\.1:\d+: 552 5\.2\.2 Mailbox quota exceeded/,
+  ],
+  [
+    'AUTH',
+    `535 5.7.8 wrong password ${PASSWORD}`,
+    /cannot be sent: .*wrong password \[secret\]: check `user` and `password`/,
+  ],
+])('what keeps a canary from being sent, such as a refusal of %s, is told, and IMAP goes on', async (command, answer, words) => {
+  await using canary = await createCanary();
+  const { relay, smtp } = await createRelay(canary, () => FOLDER);
+  await using _relay = relay;
+  relay.script = (line) => (line.startsWith(command) ? answer : undefined);
+  canary.watch(['INBOX'], smtp);
+  await canary.turnUntil(({ healthy }) => !healthy);
+  const { reason, state } = canary.report();
+  expect(reason).toMatch(/^CANARY_MISSING: support\/canary: the canary /);
+  expect(reason).toMatch(words);
+  expect(state).toBe('idle');
+  expect(`${reason}${canary.logged.join()}`).not.toContain(PASSWORD);
+  expect(canary.server.connections()).toBe(1);
+  relay.script = undefined;
+  await canary.turnUntil(({ healthy }) => healthy);
+  expect(canary.report()).toMatchObject({ stored: 1, missing: 0 });
+});
+
+test('an SMTP server that refuses a login is asked again more and more seldom', async () => {
+  await using canary = await createCanary();
+  const { relay, smtp } = await createRelay(canary, () => FOLDER);
+  await using _relay = relay;
+  relay.script = (line) => (line.startsWith('AUTH') ? '535 5.7.8 wrong' : undefined);
+  canary.watch(['INBOX'], smtp, 60_000);
+  const loginsWithin = async (milliseconds: number) => {
+    const [begun, before] = [canary.clock.monotonic(), relay.connections()];
+    await canary.turnUntil(() => canary.clock.monotonic() >= begun + milliseconds);
+    return relay.connections() - before;
+  };
+  expect(await loginsWithin(3_600_000)).toBeLessThan(15);
+  expect(await loginsWithin(3_600_000)).toBeLessThan(10);
+  // Whoever corrected the password need not wait.
+  relay.script = undefined;
+  canary.nudge();
+  await canary.settled();
+  expect(canary.report()).toMatchObject({ healthy: true, stored: 1 });
+});
+
+test('a stop does not wait for an SMTP server, and is no trouble', async () => {
+  await using canary = await createCanary();
+  const { relay, smtp } = await createRelay(canary, () => FOLDER);
+  await using _relay = relay;
+  relay.script = (line) => (line.startsWith('MAIL') ? '' : undefined);
+  canary.watch(['INBOX'], smtp);
+  while (!relay.commands.some((line) => line.startsWith('MAIL')))
+    await new Promise((resolve) => setImmediate(resolve));
+  await canary.stop();
+  expect(canary.logged.filter((line) => !line.startsWith('debug'))).toEqual([]);
+});
+
+test('an SMTP server that is not there is told', async () => {
+  await using canary = await createCanary();
+  const { relay, smtp } = await createRelay(canary, () => FOLDER);
+  await relay[Symbol.asyncDispose]();
+  canary.watch(['INBOX'], smtp);
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report()).toMatchObject({
+    state: 'idle',
+    reason: expect.stringMatching(/^CANARY_MISSING: .*cannot be sent: .*ECONNREFUSED/),
+  });
+});
+
+test('a canary that is filed elsewhere is missed, and where it should be is said', async () => {
+  await using canary = await createCanary();
+  let folder = 'INBOX';
+  const { relay, smtp } = await createRelay(canary, () => folder);
+  await using _relay = relay;
+  canary.watch(['INBOX'], smtp);
+  const passed = await canary.turnUntil(({ healthy }) => !healthy);
+  expect(passed).toBeLessThanOrEqual(2 * EVERY);
+  expect(canary.report().reason).toMatch(/not seen within 900 s: does the mail server file it in canary\?/);
+  folder = FOLDER;
+  await canary.turnUntil(({ healthy }) => healthy);
 });

@@ -42,6 +42,8 @@ export interface DovecotOptions {
   sessions?: number;
   /** What each user may store, and is told of (RFC 9208). */
   quotaKilobytes?: number;
+  /** Files mail for `ann+folder@example.org` in that folder of `ann@example.org`, where there is one. */
+  plusAddresses?: boolean;
   /** All that it says it can do beside IMAP4rev1; it can do what it always can. */
   capabilities?: string[];
 }
@@ -340,6 +342,7 @@ first_valid_gid = 1
 ${root ? '' : unprivileged()}
 ${sessions === undefined ? '' : manySessions(sessions)}
 ${capabilities === undefined ? '' : `imap_capability = IMAP4rev1 ${capabilities.join(' ')}`}
+${options.plusAddresses ? 'recipient_delimiter = +\nlmtp_save_to_detail_mailbox = yes' : ''}
 mail_max_userip_connections = ${options.connectionsPerUser ?? 1000}
 mailbox_idle_check_interval = 30 secs
 mail_fsync = never
