@@ -14,6 +14,7 @@ import { openEngine } from './engine.ts';
 import { type MailwatchdError, toMailwatchdError } from './errors.ts';
 import type { Log } from './logging.ts';
 import { watchCanary } from './mailbox/canary.ts';
+import { canaryToken, withoutCanaries } from './mailbox/canary-message.ts';
 import { type Sharing, shareConnections } from './mailbox/sharing.ts';
 import { type MailboxReport, type Watcher, watchMailbox } from './mailbox/watcher.ts';
 import type { Mailbox } from './model.ts';
@@ -207,8 +208,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   async function start(account: AccountConfig, folder: string): Promise<void> {
     const mailbox = { account: account.name, folder };
     const controller = new AbortController();
+    const submission = credentials.submission(account);
+    const token = canaryToken(engine.spool.run.canaryKey, account.name);
     const common = {
-      account: { ...account, credential: credentials.of(account) },
+      account: {
+        ...account,
+        credential: credentials.of(account),
+        // Wherever the mail server files canaries, they are no mail.
+        filter: submission === null ? account.filter : withoutCanaries(account.filter, token),
+      },
       mailbox,
       limits: config.limits,
       clock,
@@ -226,7 +234,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
             ...common,
             every: account.canary.every,
             watched: account.folders,
-            smtp: credentials.submission(account),
+            smtp: submission && { ...submission, token },
           })
         : watchMailbox({
             ...common,

@@ -29,6 +29,21 @@ export interface Rule {
   attachment: boolean | null;
 }
 
+/** What a rule that asks nothing asks. */
+export const NO_CONDITIONS: Omit<Rule, 'name'> = {
+  sender: null,
+  recipient: null,
+  subject: null,
+  headers: [],
+  largerThan: null,
+  smallerThan: null,
+  olderThan: null,
+  youngerThan: null,
+  list: null,
+  automatic: null,
+  attachment: null,
+};
+
 /**
  * An account's rules: a message is left out where `only` has rules and none of them matches, or where one of `except`
  * does.

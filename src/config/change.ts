@@ -64,9 +64,14 @@ function mailboxes(config: Config): Map<string, { mailbox: Mailbox; account: Acc
   );
 }
 
-/** What concerns a folder: neither the other ones nor the canary, which is concerned by all of them. */
-function settingsOf(folder: string, account: AccountConfig): AccountConfig {
-  return folder === account.canary?.folder ? account : { ...account, folders: [], canary: null };
+/**
+ * What concerns a folder: not the other ones, and of the canary, which is concerned by all of them, whether it is sent, and so
+ * may come into this one.
+ */
+function settingsOf(folder: string, account: AccountConfig): unknown {
+  if (folder === account.canary?.folder) return account;
+  const mayCome = (account.canary?.smtp ?? null) !== null;
+  return [{ ...account, folders: [], canary: null }, mayCome];
 }
 
 /** How many connections the folders of an account share; null where each has its own. */

@@ -3,9 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { sleep } from '../clock.ts';
 import { type ErrorCode, MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { printable } from '../escape.ts';
+import type { MessageMetadata } from '../model.ts';
 import { connectAccount } from './account.ts';
 import { backoff } from './backoff.ts';
-import { CANARY_BYTES, canaryIdOf, canaryMessage } from './canary-message.ts';
+import { CANARY_BYTES, canaryMessage, type Mark, markOf } from './canary-message.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import { findFolder } from './folders.ts';
 import { createReporter } from './report.ts';
@@ -22,20 +23,24 @@ export type CanaryOptions = Pick<
   every: number;
   /** The account's other folders, whose mail is published. */
   watched: readonly string[];
-  /** By which a canary is sent, to be filed in the folder by the mail server; null: it is left there by APPEND. */
-  smtp: SubmissionSettings | null;
+  /** By which a canary is sent, with this token, to be filed in the folder by the mail server; null: it is left there by APPEND. */
+  smtp: (SubmissionSettings & { token: string }) | null;
 };
 
-/** So many of the folder's last messages are looked at: it is a folder of its own, which holds one at a time. */
+/** So many of a folder's last messages are looked at: few in the canaries' own, and in another one mail of some minutes. */
 const MOST_MESSAGES = 100;
 
 /** How the answer NO to APPEND is told: of a full mailbox it is a trouble of the server. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set(['SERVER_REFUSED', 'SERVER_UNAVAILABLE']);
 
-/** What became of a canary. `unpushed`: it is there, but the server did not tell of it. `milliseconds`: its round trip. */
+/**
+ * What became of a canary. `unpushed`: it is there, but the server did not tell of it. `astray`: it came into another folder.
+ * `milliseconds`: its round trip.
+ */
 type Fate =
   | { kind: 'seen'; milliseconds: number }
   | { kind: 'unpushed' | 'missing' }
+  | { kind: 'astray'; path: string }
   | { kind: 'refused'; error: MailwatchdError };
 
 /**
@@ -175,15 +180,16 @@ export function watchCanary(options: CanaryOptions): Watcher {
         if (signal.aborted) throw new Stopped();
         connection.takeNews();
         if (!waited.pushed) await connection.noop();
-        const uid = await find(connection, folder, id);
+        const found = await find(connection, folder.uidNext, (canary) => canary.id === id);
         reporter.heard(connection.heardAt());
-        if (uid !== null) {
+        if (found.length > 0) {
           if (waited.pushed) reporter.pushed();
-          await remove(connection, [uid]);
+          await remove(connection, found);
           if (waited.inVain) return { kind: 'unpushed' };
           return { kind: 'seen', milliseconds: Math.max(0, Math.round(waited.at - left)) };
         }
-        if (clock.monotonic() >= deadline) return { kind: 'missing' };
+        if (clock.monotonic() < deadline) continue;
+        return smtp === null ? { kind: 'missing' } : await seekAstray(connection, smtp.token);
       }
     } finally {
       endWait();
@@ -219,20 +225,31 @@ export function watchCanary(options: CanaryOptions): Watcher {
     }
   }
 
-  async function find(connection: Connection, folder: Selected, id: string): Promise<number | null> {
-    let found: number | null = null;
-    await eachCanary(connection, folder.uidNext, (uid, canary) => {
-      if (canary === id) found = uid;
-    });
-    return found;
+  async function seekAstray(connection: Connection, token: string): Promise<Fate> {
+    const path = await removeAstray(connection, token);
+    // What is waited for next comes into our own folder.
+    await open(connection);
+    return path === null ? { kind: 'missing' } : { kind: 'astray', path };
+  }
+
+  /** Removes canaries of ours from where the mail server filed them instead, and returns where that was; null: nowhere. */
+  async function removeAstray(connection: Connection, token: string): Promise<string | null> {
+    const listed = await connection.listFolders();
+    const paths = [...options.watched, 'INBOX', '\\Junk'].map((name) => findFolder(name, listed));
+    for (const path of new Set(paths.filter((each) => each !== null))) {
+      const { uidNext } = await connection.select(path);
+      const found = await find(connection, uidNext - MOST_MESSAGES, (canary) => canary.token === token);
+      if (found.length === 0) continue;
+      await remove(connection, found);
+      return path;
+    }
+    return null;
   }
 
   /** What a crash left behind, and what came too late. Younger ones may be another daemon's. */
   async function removeOld(connection: Connection, folder: Selected): Promise<void> {
-    const old: number[] = [];
-    await eachCanary(connection, folder.uidNext - MOST_MESSAGES, (uid, _canary, at) => {
-      if (at < clock.now() - 2 * every) old.push(uid);
-    });
+    const before = clock.now() - 2 * every;
+    const old = await find(connection, folder.uidNext - MOST_MESSAGES, (_canary, at) => at < before);
     if (old.length > 0) await remove(connection, old);
   }
 
@@ -243,17 +260,22 @@ export function watchCanary(options: CanaryOptions): Watcher {
     connection.takeNews();
   }
 
-  async function eachCanary(
+  /** Those of the open folder's last messages, from a UID on, that are canaries and wanted. */
+  async function find(
     connection: Connection,
     from: number,
-    onCanary: (uid: number, id: string, at: number) => void,
-  ): Promise<void> {
-    const uids = (await connection.search(Math.max(1, from), null)).slice(-MOST_MESSAGES);
-    if (uids.length === 0) return;
-    await connection.fetchStarts(uids, CANARY_BYTES, ({ uid, internalDate }, start) => {
-      const id = canaryIdOf(start);
-      if (id !== null) onCanary(uid, id, internalDate);
+    isWanted: (canary: Mark, at: number) => boolean,
+  ): Promise<number[]> {
+    const last = (await connection.search(Math.max(1, from), null)).slice(-MOST_MESSAGES);
+    const described = await connection.metadata(last, { messageId: false });
+    const small = [...described.values()].filter(isSmall).map(({ uid }) => uid);
+    const found: number[] = [];
+    if (small.length === 0) return found;
+    await connection.fetchStarts(small, CANARY_BYTES, ({ uid, internalDate }, start) => {
+      const canary = markOf(start);
+      if (canary !== null && isWanted(canary, internalDate)) found.push(uid);
     });
+    return found;
   }
 
   function tell(fate: Fate): void {
@@ -275,6 +297,8 @@ export function watchCanary(options: CanaryOptions): Watcher {
         return `a canary was not seen within ${Math.round(every / 1000)} s${
           smtp === null ? '' : `: does the mail server file it in ${printable(mailbox.folder)}?`
         }`;
+      case 'astray':
+        return `a canary came into ${printable(fate.path)}: let the mail server file it in ${printable(mailbox.folder)}`;
       case 'refused':
         return smtp === null
           ? `the server refuses the canary: ${fate.error.detail ?? fate.error.message}`
@@ -313,6 +337,10 @@ export async function assertSuitable(
       remedy: OFF,
     });
 }
+
+/** Canaries are, whatever fields servers added to them. Of others a server that knows no partial FETCH would send all. */
+const isSmall = ({ size, sizeUntold }: MessageMetadata): boolean =>
+  sizeUntold === true || size <= 4 * CANARY_BYTES;
 
 /** Folders that show messages of others (RFC 6154 §2, RFC 8457 §3). */
 const VIEWS = ['\\All', '\\Important'];

@@ -1,4 +1,5 @@
 /** All that the spool thread does, without the thread: start, one method a question, batches, stop. */
+import { randomBytes } from 'node:crypto';
 import { MailwatchdError, type PlainError } from '../errors.ts';
 import type { Mailbox, MessageMetadata } from '../model.ts';
 import type { Observation, OpenedEpoch } from '../ports.ts';
@@ -54,6 +55,8 @@ export interface Run {
   unclean: boolean;
   /** Messages may be staged without `StageTarget.writeThrough`. */
   syncsBatches: boolean;
+  /** Of this ledger, the same at each start: what its canaries' tokens are made with. */
+  canaryKey: string;
 }
 
 /** Writes that need no commit of their own: they ride in the next batch's. */
@@ -101,10 +104,10 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   const stuck = settleFormer(ledger, storage, now());
   const id = newRun(now());
   storage.makeRun(id);
-  const unclean = beginRun(ledger, id);
+  const { unclean, canaryKey } = beginRun(ledger, id);
   sweepRuns(ledger, storage, id);
   const syncsBatches = storage.fileSystem !== null;
-  const run = { id, directory: storage.runDirectory(id), unclean, syncsBatches };
+  const run = { id, directory: storage.runDirectory(id), unclean, syncsBatches, canaryKey };
   const mendRun = (settleLost: () => void) => makeRunAgain(ledger, storage, id, settleLost);
   const handover = openHandover({ ledger, storage, run: id, mendRun, now }, stuck);
   const packer = createPacker(ledger);
@@ -145,14 +148,16 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   };
 }
 
-/** A new run in the ledger; true where the one before did not end cleanly. A crash in between counts no death twice. */
-function beginRun(ledger: Ledger, id: string): boolean {
+/** A new run in the ledger; `unclean` where the one before did not end cleanly. A crash in between counts no death twice. */
+function beginRun(ledger: Ledger, id: string): Pick<Run, 'unclean' | 'canaryKey'> {
   return ledger.transaction(() => {
+    const canaryKey = getSetting(ledger, 'canary.key') ?? randomBytes(32).toString('hex');
+    putSetting(ledger, 'canary.key', canaryKey);
     const unclean = getSetting(ledger, 'run.clean') === 'no';
     if (unclean) countDeaths(ledger);
     putSetting(ledger, 'run.id', id);
     putSetting(ledger, 'run.clean', 'no');
-    return unclean;
+    return { unclean, canaryKey };
   });
 }
 

@@ -44,6 +44,20 @@ test('a canary comes, changes and goes without disturbing the folders beside it'
   expect(mailboxes(describeChange(other, none))).toEqual({ ...NONE, removed: canary });
 });
 
+test('a canary that is sent concerns every folder, since it may come into it; how it is sent does not', async () => {
+  const sent = (smtp: object | null) =>
+    config([account({ name: 'a', folders: ['INBOX', 'X'], canary: { every: '15m', smtp } })]);
+  const [left, there, elsewhere] = [
+    await sent(null),
+    await sent({ host: 'smtp.example.org' }),
+    await sent({ host: 'other.example.org' }),
+  ];
+  const all = ['a/INBOX', 'a/X', 'a/mailwatchd-canary'];
+  expect(mailboxes(describeChange(left, there))).toEqual({ ...NONE, changed: all });
+  expect(mailboxes(describeChange(there, left))).toEqual({ ...NONE, changed: all });
+  expect(mailboxes(describeChange(there, elsewhere))).toEqual({ ...NONE, changed: ['a/mailwatchd-canary'] });
+});
+
 test('a canary takes two connections from folders that share them, which then are fewer for each', async () => {
   const folders = ['INBOX', 'A', 'B', 'C', 'D', 'E', 'F'];
   const some = (more: object) => config([account({ name: 'a', user: 'a', folders, ...more })]);

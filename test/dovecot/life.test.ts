@@ -156,3 +156,44 @@ test('a canary by SMTP makes the whole way of mail, by a plus address into its f
   expect(refused.stdout).toMatch(/^support: canary +AUTH_FAILED +localhost:\d+: 5\.7\.8 wrong: check/m);
   expect(`${refused.stdout}${refused.stderr}`).not.toContain('another-secret');
 });
+
+test('a canary by SMTP that comes into INBOX is left out of the storage, also after a restart; a forged one is mail', async () => {
+  const bob = 'bob@example.org';
+  const mailServer = await startDovecot({ users: { [bob]: 'bob' } });
+  await using _mailServer = mailServer;
+  const sent: Buffer[] = [];
+  await using relay = await startSmtpServer({
+    users: { [bob]: 'bob' },
+    async deliver(to, raw) {
+      sent.push(raw);
+      await mailServer.deliver(to, raw);
+    },
+  });
+  const smtp = { host: '127.0.0.1', port: relay.port, security: 'none' };
+  const account = accountOn(mailServer, 'support', bob, 'bob', { canary: { every: '1h', smtp } });
+  await using place = createWorkplace({ accounts: [account] });
+  const settled = (filtered: number, stored: number) => () => {
+    const [inbox] = place.mailboxes() ?? [];
+    return inbox?.filtered === filtered && inbox.stored === stored;
+  };
+  const first = place.start();
+  await first.until('the canary', settled(1, 1));
+  expect((await place.command(['list', '--state', 'filtered'])).stdout).toContain('mailwatchd canary');
+
+  const forged = sent[0]!.toString().replace(/[0-9a-f]{32}\r$/m, `${'0'.repeat(32)}\r`);
+  expect(forged).toMatch(/^X-Mailwatchd-Canary: [0-9a-f]{32} 0{32}\r$/m);
+  await mailServer.deliver(bob, Buffer.from(forged));
+  await first.until('the forged one', settled(1, 2));
+  expect(await first.stop()).toBe(0);
+
+  // On its way at the stop.
+  await mailServer.deliver(bob, sent[0]!);
+  const second = place.start();
+  // And the one of this start.
+  await second.until('the canaries', settled(3, 4));
+  expect(await second.stop()).toBe(0);
+  expect((await place.list()).map(({ state }) => state).sort()).toEqual([
+    ...Array(3).fill('filtered'),
+    'published',
+  ]);
+});

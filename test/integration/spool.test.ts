@@ -60,6 +60,7 @@ test('every question gets its answer, in whatever order they are asked', async (
     directory: expect.any(String),
     unclean: false,
     syncsBatches: expect.any(Boolean),
+    canaryKey: expect.stringMatching(/^[0-9a-f]{64}$/),
   });
   const { epoch } = await spool.openEpoch(INBOX, observation({ uidNext: 700 }));
   const uids = Array.from({ length: 600 }, (_, index) => index + 1);
@@ -159,7 +160,7 @@ test('stop finishes what was asked before, commits, tidies up and refuses what c
   expect(staging(place)).toEqual([]);
   expect([...listMessages(place.state)].map(({ state }) => state)).toEqual(['published']);
   const next = await start(place);
-  expect(next.run).toMatchObject({ unclean: false });
+  expect(next.run).toMatchObject({ unclean: false, canaryKey: spool.run.canaryKey });
   expect(next.run.id).not.toBe(spool.run.id);
 });
 

@@ -17,6 +17,7 @@ const UNDER_WAY = new Set([OPERATION_MS, OPERATION_MS / 4, 2_000]);
 const CALM_TURNS = 20;
 const FOLDER = 'canary';
 const OWN = { from: 'ann@example.org', to: 'ann@example.org' };
+const TOKEN = '0123456789abcdef0123456789abcdef';
 
 // Loading it is nothing that `settled` could see.
 beforeAll(() => import('nodemailer/lib/smtp-connection'));
@@ -332,10 +333,14 @@ test('a nudge sends the next one at once', async () => {
 });
 
 /** An SMTP server that files what it takes in `folder`, and the settings for it. */
-async function createRelay(canary: Awaited<ReturnType<typeof createCanary>>, folder: () => string) {
+async function createRelay(
+  canary: Awaited<ReturnType<typeof createCanary>>,
+  folder: () => string,
+  rewritten = (raw: string) => raw,
+) {
   const relay = await startSmtpServer({
     users: { 'ann@example.org': PASSWORD },
-    deliver: (_to, raw) => void canary.server.deliver(folder(), raw),
+    deliver: (_to, raw) => void canary.server.deliver(folder(), rewritten(raw.toString())),
   });
   const smtp: CanaryOptions['smtp'] = {
     host: '127.0.0.1',
@@ -346,6 +351,7 @@ async function createRelay(canary: Awaited<ReturnType<typeof createCanary>>, fol
     credential: async () => ({ password: PASSWORD }),
     from: 'ann@example.org',
     to: 'ann+canary@example.org',
+    token: TOKEN,
   };
   return { relay, smtp };
 }
@@ -436,9 +442,10 @@ test('an SMTP server that is not there is told', async () => {
   });
 });
 
-test('a canary that is filed elsewhere is missed, and where it should be is said', async () => {
+test('a canary that does not come is missed, and where it should be filed is said', async () => {
   await using canary = await createCanary();
-  let folder = 'INBOX';
+  let folder = 'Elsewhere';
+  canary.server.createFolder(folder);
   const { relay, smtp } = await createRelay(canary, () => folder);
   await using _relay = relay;
   canary.watch(['INBOX'], smtp);
@@ -447,4 +454,32 @@ test('a canary that is filed elsewhere is missed, and where it should be is said
   expect(canary.report().reason).toMatch(/not seen within 900 s: does the mail server file it in canary\?/);
   folder = FOLDER;
   await canary.turnUntil(({ healthy }) => healthy);
+});
+
+test.each([
+  'INBOX',
+  'Invoices',
+  'Spam',
+])('canaries that come into %s are removed there, and nothing that another one made', async (folder) => {
+  await using canary = await createCanary();
+  const { server, clock } = canary;
+  server.createFolder('Invoices');
+  server.createFolder('Spam', { attributes: ['\\Junk'] });
+  const mailIn = (name: string) => server.folders.get(name)!.messages.map(({ uid }) => uid);
+  const fold = (raw: string) => raw.replace(` ${TOKEN}`, `\r\n\t${TOKEN}`);
+  const { relay, smtp } = await createRelay(canary, () => folder, fold);
+  await using _relay = relay;
+  const id = 'c0ffee00'.repeat(4);
+  for (const token of [undefined, 'c0ffee00'.repeat(4)])
+    server.deliver(folder, canaryMessage(id, { ...OWN, ...(token && { token }) }, clock.now()));
+  // A canary in its body is none.
+  server.deliver(folder, `Subject: x\r\n\r\n${canaryMessage(id, { ...OWN, token: TOKEN }, clock.now())}`);
+  canary.watch(['Invoices'], smtp);
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report().reason).toMatch(
+    new RegExp(`a canary came into ${folder}: let the mail server file it in canary$`),
+  );
+  // The next one is under way.
+  expect(mailIn(folder)).toEqual([1, 2, 3, 5]);
+  expect(canary.report()).toMatchObject({ expected: 1, missing: 1 });
 });
