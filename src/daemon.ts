@@ -21,7 +21,7 @@ import type { Mailbox } from './model.ts';
 import { paceConnections } from './pace.ts';
 import { serveReplays } from './replay.ts';
 import { watchDisks } from './supervision/disks.ts';
-import { type DaemonStatus, type MailboxStatus, openStatusFile } from './supervision/status.ts';
+import { type MailboxStatus, openStatusFile, type StatusSnapshot } from './supervision/status.ts';
 import { createAnnouncer, diskWarnings, mailboxWarnings } from './supervision/warnings.ts';
 
 /** How long a stop waits for what is in flight; the rest is left to the next start (the Contract). */
@@ -124,7 +124,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return { ...statusOf(report, prospects), ...aside, warnings };
   }
 
-  function daemonStatus(): DaemonStatus {
+  function* mailboxStatuses(): Generator<MailboxStatus> {
+    for (const [name, entry] of watched) yield mailboxStatus(name, entry);
+  }
+
+  function daemonStatus(): StatusSnapshot {
     const figures = disks.figures();
     const warnings = diskWarnings(figures);
     announce(null, warnings);
@@ -135,7 +139,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       startedAt,
       disks: figures,
       warnings,
-      mailboxes: [...watched].map(([name, entry]) => mailboxStatus(name, entry)),
+      mailboxes: mailboxStatuses(),
     };
   }
 

@@ -67,6 +67,9 @@ export interface DaemonStatus {
   mailboxes: MailboxStatus[];
 }
 
+/** What the daemon is asked for: each mailbox tells of itself when it is its turn to be written. */
+export type StatusSnapshot = Omit<DaemonStatus, 'mailboxes'> & { mailboxes: Iterable<MailboxStatus> };
+
 /** Told at changes too, but not more often than this: a busy mailbox changes all the time. */
 const MIN_INTERVAL_MS = 1_000;
 const WRITE_EVERY_MS = 10_000;
@@ -87,13 +90,15 @@ export interface StatusFile {
 export interface StatusFileOptions {
   directory: string;
   clock: Clock;
-  snapshot(): DaemonStatus;
+  snapshot(): StatusSnapshot;
   /** Called at the first of several failures in a row; the file is tried again each time it is due. */
   onError(error: unknown): void;
 }
 
 /** Writes both files now, every 10 s and at changes, one write at a time, each file as a whole by rename. */
 export function openStatusFile({ directory, clock, snapshot, onError }: StatusFileOptions): StatusFile {
+  const json = createText();
+  const lines = createText();
   let writing: Promise<void> | null = null;
   let dirty = false;
   let closed = false;
@@ -102,10 +107,10 @@ export function openStatusFile({ directory, clock, snapshot, onError }: StatusFi
   let cancel: () => void = () => undefined;
 
   const write = async () => {
-    const status = snapshot();
     try {
-      await replaceFile(join(directory, 'status.json'), `${JSON.stringify(status, null, 2)}\n`);
-      await replaceFile(join(directory, 'mailboxes'), mailboxLines(status.mailboxes));
+      tell(snapshot(), json, lines);
+      await replaceFile(join(directory, 'status.json'), json.bytes());
+      await replaceFile(join(directory, 'mailboxes'), lines.bytes());
       failing = false;
     } catch (error) {
       if (!failing) onError(error);
@@ -148,8 +153,49 @@ export function openStatusFile({ directory, clock, snapshot, onError }: StatusFi
   };
 }
 
+interface Text {
+  clear(): void;
+  add(text: string): void;
+  /** UTF-8, valid until the next `clear`. */
+  bytes(): Buffer;
+}
+
+/** Text that is made piece by piece, in bytes that serve again and again. */
+function createText(): Text {
+  let room = Buffer.alloc(16 * 1024);
+  let length = 0;
+  return {
+    clear() {
+      length = 0;
+    },
+    add(text) {
+      // UTF-8 takes 3 bytes for a UTF-16 unit at most.
+      const most = length + 3 * text.length;
+      if (most > room.length) room = Buffer.concat([room], 2 * most);
+      length += room.write(text, length);
+    },
+    bytes: () => room.subarray(0, length),
+  };
+}
+
+/**
+ * Says all in both texts, a mailbox a line. None of a thousand mailboxes outlives its line: all at once went to V8's old
+ * generation, whose collections took a quarter of an idle daemon's CPU (measured).
+ */
+function tell({ mailboxes, ...daemon }: StatusSnapshot, json: Text, lines: Text): void {
+  for (const text of [json, lines]) text.clear();
+  json.add(`${JSON.stringify(daemon).slice(0, -1)},"mailboxes":[`);
+  let separator = '\n';
+  for (const mailbox of mailboxes) {
+    json.add(separator + JSON.stringify(mailbox));
+    lines.add(mailboxLine(mailbox));
+    separator = ',\n';
+  }
+  json.add('\n]}\n');
+}
+
 /** Not synced: after a power loss there is no daemon whose status it could be. */
-async function replaceFile(path: string, content: string): Promise<void> {
+async function replaceFile(path: string, content: Buffer): Promise<void> {
   const temporary = `${path}.new`;
   try {
     await writeFile(temporary, content, { mode: 0o644 });
@@ -167,16 +213,12 @@ export function mailboxLabel({ account, folder }: Mailbox): string {
 }
 
 /**
- * A line a mailbox: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. The reason beside
- * `ok` is what it waits for, or its warnings after WARNING.
+ * A mailbox's line in `mailboxes`: `account/folder`, `ok` or `failing`, reason; a tab between. For checks in shell. The
+ * reason beside `ok` is what it waits for, or its warnings after WARNING.
  */
-export function mailboxLines(mailboxes: MailboxStatus[]): string {
-  return mailboxes
-    .map((mailbox) => {
-      const reason = reasonOf(mailbox) ?? '';
-      return `${mailboxLabel(mailbox)}\t${mailbox.healthy ? 'ok' : 'failing'}\t${printableSentence(reason)}\n`;
-    })
-    .join('');
+export function mailboxLine(mailbox: MailboxStatus): string {
+  const reason = reasonOf(mailbox) ?? '';
+  return `${mailboxLabel(mailbox)}\t${mailbox.healthy ? 'ok' : 'failing'}\t${printableSentence(reason)}\n`;
 }
 
 /** Begins the warnings of a mailbox that is well. */

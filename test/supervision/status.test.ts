@@ -16,7 +16,7 @@ import { type Lock, takeLock } from '../../src/supervision/lock.ts';
 import {
   type DaemonStatus,
   type MailboxStatus,
-  mailboxLines,
+  mailboxLine,
   openStatusFile,
   readStatus,
   unhealthy,
@@ -114,6 +114,21 @@ test('changes are written once a second, however many they are', async () => {
   await file.close();
 });
 
+test.each([0, 1, 300])('both files tell of all of %s mailboxes', async (count) => {
+  const mailboxes = Array.from({ length: count }, (_, number) => mailbox({ folder: `Entwürfe ${number}` }));
+  const status = running(mailboxes);
+  const file = openStatusFile({
+    directory,
+    clock: createManualClock(),
+    snapshot: () => ({ ...status, mailboxes: mailboxes.values() }),
+    onError: expect.unreachable,
+  });
+  await file.written();
+  await file.close();
+  expect(JSON.parse(readFileSync(join(directory, 'status.json'), 'utf8'))).toEqual(status);
+  expect(readFileSync(join(directory, 'mailboxes'), 'utf8')).toBe(mailboxes.map(mailboxLine).join(''));
+});
+
 test('a change during a write is not lost', async () => {
   const { clock, file, wrote } = writer();
   file.changed();
@@ -140,10 +155,12 @@ test('failing writes are told once, leave nothing behind and are tried again', a
 });
 
 test('mailboxes has a line each, whatever a folder is called', () => {
-  const lines = mailboxLines([
+  const lines = [
     mailbox(),
     mailbox({ folder: 'Entwürfe\tx\ny\x1b[31m', healthy: false, reason: 'two\nlines\tand a tab' }),
-  ]);
+  ]
+    .map(mailboxLine)
+    .join('');
   const rows = lines.split('\n').map((line) => line.split('\t'));
   expect(rows.map(([, health]) => health)).toEqual(['ok', 'failing', undefined]);
   expect(rows.map((row) => row.length)).toEqual([3, 3, 1]);
@@ -158,10 +175,9 @@ test('a warning makes no mailbox fail: its line is ok, with the warning as its r
   ];
   const well = mailbox({ warnings, reason: 'CONNECTION_LOST: a moment ago' });
   const ill = mailbox({ folder: 'A', warnings, healthy: false, reason: 'AUTH_FAILED: no' });
-  expect(mailboxLines([well, ill]).split('\n')).toEqual([
-    'support/INBOX\tok\twarning: 93 % of the quota; no mail\\nfor 5 d',
-    'support/A\tfailing\tAUTH_FAILED: no',
-    '',
+  expect([well, ill].map(mailboxLine)).toEqual([
+    'support/INBOX\tok\twarning: 93 % of the quota; no mail\\nfor 5 d\n',
+    'support/A\tfailing\tAUTH_FAILED: no\n',
   ]);
   expect(unhealthy(running([well, ill])).map(({ mailbox: name }) => name)).toEqual(['support/A']);
 });
