@@ -403,3 +403,56 @@ test('a connection that ends in the middle of a look is replaced, and nobody is 
   expect(rig.logged.filter((line) => line.startsWith('warn'))).toEqual([]);
   await rig.stop();
 });
+
+test('a folder that keeps its connection gives it to nobody while it works', async () => {
+  await using rig = await share(['INBOX', 'Bills', 'Old'], 2);
+  const { server, clock } = rig;
+  await rig.quiet();
+  expect(rig.report('INBOX').state).toBe('idle');
+  server.commands.length = 0;
+  const caughtUp = Promise.withResolvers<void>();
+  rig.intake('Bills').gate = () => caughtUp.promise;
+  server.deliver('Bills', mail('one'));
+  clock.advance(POLL_MS / 2);
+  await rig.until(() => rig.intake('Bills').working.length === 1);
+  // Bills has the other connection, a look at Old is due, and INBOX works for longer than any turn lasts.
+  rig.intake('INBOX').gate = async () => clock.advance(200);
+  const large = 'x'.repeat(100_000);
+  for (let index = 0; index < 300; index++) server.deliver('INBOX', `${mail(`${index}`)}${large}`);
+  await rig.until(() => rig.published('INBOX').length === 300);
+  expect(count(server.commands, /^SELECT INBOX/)).toBe(0);
+  caughtUp.resolve();
+  await rig.quiet();
+  await rig.stop();
+});
+
+test('a limit is warned of again once all connections were there in between', async () => {
+  let most = 2;
+  await using rig = await share(NAMES, 3, {
+    script: ({ name, tag, session }) => {
+      if (name !== 'LOGIN' || rig.server.sessions.size <= most) return undefined;
+      session.end(`${tag} NO [LIMIT] Too many simultaneous connections`);
+      return true;
+    },
+  });
+  const { server, clock } = rig;
+  const warnings = () => count(rig.logged, /^warn connections_limited/);
+  const hours = async (more: number) => {
+    for (let turn = 0; turn < (2 * more * HOUR) / POLL_MS; turn++) {
+      clock.advance(POLL_MS / 2);
+      for (let wait = 0; wait < 20; wait++) await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  await rig.quiet();
+  await hours(3);
+  expect(warnings()).toBe(1);
+  expect(server.connections()).toBeGreaterThan(4);
+  most = 3;
+  await hours(2);
+  expect(server.sessions.size).toBe(3);
+  most = 2;
+  for (const session of server.sessions) if (session.number > 1) session.destroy();
+  await hours(1);
+  expect(warnings()).toBe(2);
+  await rig.stop();
+});
