@@ -34,8 +34,11 @@ export const idle: Bench = {
     });
     using taps = new DisposableStack();
     const tapOf = new Map<string, Tap>();
-    for (const user of users)
-      tapOf.set(user, taps.use(await openTap({ host: server.host, port: server.imapsPort })));
+    const traffic = createTraffic();
+    for (const user of users) {
+      const port = server.imapsPort;
+      tapOf.set(user, taps.use(await openTap({ host: server.host, port }, undefined, traffic.ofOne())));
+    }
     await using place = createWorkplace({
       accounts: [...tapOf].map(([user, { host, port }]) =>
         accountOn({ host, imapPort: port }, user, user, user, { security: 'tls', ca: certificates.ca }),
@@ -53,7 +56,16 @@ export const idle: Bench = {
 
     tell(`idle for ${seconds} s`);
     const lines = daemon.output().split('\n').length;
-    rows.push(await phase('idle', () => wait(seconds * 1000)));
+    const { bytes, roundTrips } = traffic;
+    const quiet = await phase('idle', () => wait(seconds * 1000));
+    rows.push(quiet);
+    const hourOfOne = (figure: number) => (figure * 3600) / seconds / mailboxes;
+    const anHour = {
+      'round trips': round(hourOfOne(traffic.roundTrips - roundTrips), 1),
+      bytes: Math.round(hourOfOne(traffic.bytes - bytes)),
+      'CPU ms': round(hourOfOne(Number(quiet['CPU s']) * 1000), 1),
+      'server CPU ms': round(hourOfOne(Number(quiet['server CPU s']) * 1000), 1),
+    };
     const silence = daemon.output().split('\n').length - lines;
 
     tell('a message to each');
@@ -88,6 +100,7 @@ export const idle: Bench = {
     });
     return [
       { title: `${mailboxes} mailboxes over TLS`, rows },
+      { title: 'an hour of silence, of one mailbox', rows: [anHour] },
       {
         title: 'until the JSON that a consumer sees',
         rows: [delay('from the push', delays.pushed), delay('from the delivery', delays.delivered)],
@@ -106,6 +119,30 @@ export const idle: Bench = {
     ];
   },
 };
+
+/** What goes over the connections of all mailboxes: bytes, TLS and all, and how often the server answers. */
+interface Traffic {
+  bytes: number;
+  roundTrips: number;
+  /** Counts the chunks of one mailbox's connections, of which there is one at a time. */
+  ofOne(): (from: 'client' | 'server', chunk: Buffer) => void;
+}
+
+function createTraffic(): Traffic {
+  const traffic: Traffic = {
+    bytes: 0,
+    roundTrips: 0,
+    ofOne() {
+      let asked = false;
+      return (from, chunk) => {
+        traffic.bytes += chunk.length;
+        if (from === 'server' && asked) traffic.roundTrips++;
+        asked = from === 'client';
+      };
+    },
+  };
+  return traffic;
+}
 
 interface Delays {
   pushed: number[];
@@ -131,7 +168,7 @@ function phases(pid: number) {
       seconds: round(seconds, 1),
       'CPU s': round(ours, 2),
       '% of a core': round((ours / seconds) * 100, 2),
-      'server CPU s': round(after.server - before.server, 1),
+      'server CPU s': round(after.server - before.server, 2),
       'PSS MB': Math.round(memoryOf(pid) / 1e6),
     };
   };
