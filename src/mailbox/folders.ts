@@ -1,4 +1,5 @@
 /** Finds the server's folder for a name as people write it. */
+import { MailwatchdError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { specialUseOf } from '../special-use.ts';
 
@@ -38,3 +39,7 @@ export function nearestFolder(name: string, folders: readonly Folder[]): string 
     folders.filter((folder) => folder.selectable).map((folder) => folder.path),
   );
 }
+
+/** Refused by the server for this folder alone: the connection is as it was. */
+export const isOfTheFolder = (error: unknown): boolean =>
+  error instanceof MailwatchdError && (error.code === 'FOLDER_MISSING' || error.code === 'SERVER_REFUSED');

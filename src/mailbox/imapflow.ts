@@ -11,7 +11,7 @@ import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { extensionsOf } from './extensions.ts';
 import { type FaultContext, fault, secretForms } from './faults.ts';
 import { createAsker, type FolderStatus, type Items, type Word } from './folder-status.ts';
-import { type Folder, findFolder, nearestFolder } from './folders.ts';
+import { type Folder, findFolder, isOfTheFolder, nearestFolder } from './folders.ts';
 import { trusting } from './issuers.ts';
 import { meter, type ResponseStream } from './meter.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
@@ -292,9 +292,18 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
           throw error;
         }
       });
+    const openResolved = async () => {
+      try {
+        return await open(await resolveFolder(name), true);
+      } catch (error) {
+        // It may have another name by now.
+        resolved.delete(name);
+        throw error;
+      }
+    };
     opened = null;
     const named = specialUseOf(name) === null ? await open(name, false) : null;
-    const mailbox = named ?? (await open(await resolveFolder(name), true));
+    const mailbox = named ?? (await openResolved());
     if (!mailbox) throw new MailwatchdError('SERVER_REFUSED', { where, detail: 'SELECT told nothing' });
     opened = mailbox.path;
     return mailbox;
@@ -359,8 +368,13 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
         await command('UNSELECT', []);
         opened = null;
       } else if (open !== null && paths.includes(open)) {
-        const { uidValidity, uidNext = 0, exists = 0 } = await openFolder(open, true);
-        figures.set(open, { uidValidity: String(uidValidity), uidNext, exists });
+        try {
+          const { uidValidity, uidNext = 0, exists = 0 } = await openFolder(open, true);
+          figures.set(open, { uidValidity: String(uidValidity), uidNext, exists });
+        } catch (error) {
+          // Gone, or refused: whoever opens it is told. No folder is open then (RFC 3501 §6.3.1).
+          if (!isOfTheFolder(error)) throw error;
+        }
       }
       await asker.ask(
         paths.filter((path) => !figures.has(path)),

@@ -3,11 +3,12 @@
  * one serves the rest, which are asked about in turn (`Connection.status`) and get it for as long as their work takes.
  */
 import { sleep } from '../clock.ts';
-import { MailwatchdError, toMailwatchdError } from '../errors.ts';
+import { type MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { backoff } from './backoff.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import { moved } from './folder-status.ts';
+import { isOfTheFolder } from './folders.ts';
 import { GaveWay, type Seat } from './seat.ts';
 
 export interface SharingOptions extends Omit<ConnectAccountOptions, 'signal'> {
@@ -404,7 +405,3 @@ export function shareConnections(options: SharingOptions): Sharing {
     },
   };
 }
-
-/** Refused by the server for this folder alone: the connection is as it was. */
-const isOfTheFolder = (error: unknown): boolean =>
-  error instanceof MailwatchdError && (error.code === 'FOLDER_MISSING' || error.code === 'SERVER_REFUSED');

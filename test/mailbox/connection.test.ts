@@ -394,6 +394,29 @@ describe('folders', () => {
     expect(server.commands.filter((command) => /^(SELECT|EXAMINE) .*(All|Junk)/.test(command))).toEqual([]);
   });
 
+  test('a special use is looked for anew once its folder cannot be opened', async () => {
+    await using server = await startScriptedServer({ capabilities: ['SPECIAL-USE'] });
+    server.createFolder('Archiv', { attributes: ['\\Archive'] });
+    await using visit = visitAccount(account(server.port), options());
+    const connection = await visit.connection();
+    expect(await connection.select('\\Archive')).toMatchObject({ path: 'Archiv' });
+    server.folders.delete('Archiv');
+    server.createFolder('Archive', { attributes: ['\\Archive'] });
+    await expect(connection.select('\\Archive')).rejects.toMatchObject({ code: 'SERVER_REFUSED' });
+    expect(await connection.select('\\Archive')).toMatchObject({ path: 'Archive' });
+  });
+
+  test('without UNSELECT, a folder that is gone since it was opened keeps nobody from asking about others', async () => {
+    await using server = await startScriptedServer({ capabilities: [] });
+    for (const name of ['Bills', 'Old']) server.createFolder(name);
+    await using visit = visitAccount(account(server.port), options());
+    const connection = await visit.connection();
+    await connection.select('Bills');
+    server.folders.delete('Bills');
+    expect([...(await connection.status(['Bills', 'Old'])).keys()]).toEqual(['Old']);
+    await expect(connection.select('Bills')).rejects.toMatchObject({ code: 'FOLDER_MISSING' });
+  });
+
   test('a folder is not moved into itself, whatever names it', async () => {
     await using server = await startScriptedServer({ capabilities: ['MOVE'] });
     server.createFolder('Archiv', { attributes: ['\\Archive'] });
