@@ -143,13 +143,16 @@ export interface Config {
   parsers: number;
 }
 
-/** The canary's own, in IDLE, and the one that leaves it. */
-const CANARY_CONNECTIONS = 2;
+/** The canary's own, in IDLE, and the one that leaves it where it is not sent. */
+function canaryConnections(canary: CanaryConfig | null): number {
+  if (canary === null) return 0;
+  return canary.smtp === null ? 2 : 1;
+}
 
 /** How many connections the account's folders have at most, at once. */
 export function connectionsOf(account: AccountConfig, { connectionsPerAccount }: Limits): number {
   const most = Math.min(connectionsPerAccount, account.maxConnections ?? connectionsPerAccount);
-  return account.canary === null ? most : Math.max(1, most - CANARY_CONNECTIONS);
+  return Math.max(1, most - canaryConnections(account.canary));
 }
 
 /** Whether the account has fewer connections than folders. */

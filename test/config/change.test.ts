@@ -1,7 +1,7 @@
 /** SIGHUP disturbs the mailboxes whose settings changed, and no other. */
 import { describe, expect, test } from 'vitest';
 import { describeChange } from '../../src/config/change.ts';
-import type { Config } from '../../src/config/types.ts';
+import { type Config, connectionsOf } from '../../src/config/types.ts';
 import { account, load } from './temporary.ts';
 
 const config = async (accounts: unknown[], more: Record<string, unknown> = {}): Promise<Config> =>
@@ -58,12 +58,18 @@ test('a canary that is sent concerns every folder, since it may come into it; ho
   expect(mailboxes(describeChange(there, elsewhere))).toEqual({ ...NONE, changed: ['a/mailwatchd-canary'] });
 });
 
-test('a canary takes two connections from folders that share them, which then are fewer for each', async () => {
+test('a canary takes two connections from folders that share them, or one where it is sent, which then are fewer for each', async () => {
   const folders = ['INBOX', 'A', 'B', 'C', 'D', 'E', 'F'];
   const some = (more: object) => config([account({ name: 'a', user: 'a', folders, ...more })]);
   const [none, with15m] = [await some({}), await some({ canary: { every: '15m' } })];
   const { added, changed } = mailboxes(describeChange(none, with15m));
   expect({ added, changed: changed.length }).toEqual({ added: ['a/mailwatchd-canary'], changed: 7 });
+  const smtp = { host: 'smtp.example.org', from: 'a@example.org', to: 'a@example.org' };
+  const sent = await some({ canary: { every: '15m', smtp } });
+  const connections = [none, with15m, sent].map(({ accounts, limits }) =>
+    connectionsOf(accounts[0]!, limits),
+  );
+  expect(connections).toEqual([8, 6, 7]);
 });
 
 describe('each setting of an account changes its mailboxes alone', () => {

@@ -139,6 +139,14 @@ const WRITTEN = [
     'password: &p $\n    port: *p',
     'password: $\n    after: { $: $ }',
   ],
+  ...[
+    'password: x\n    canary: { smtp: { host: localhost, password: $ } }',
+    'password: x\n    canary: { smtp: { host: localhost, password: { file: [$] } } }',
+    'password: x\n    canary: { smtp: { host: localhost, pasword: $ } }',
+    'password: x\n    canary: { smtp: { host: localhost, $: x } }',
+    'password: x\n    canary: { smtp: { host: $, port: $, user: [$], from: $, to: $ } }',
+    'password: x\n    canary: { smtp: $ }',
+  ],
 ];
 
 /** At the top. */
