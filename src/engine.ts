@@ -8,6 +8,7 @@ import { giveMemoryBack } from './memory.ts';
 import { type ParserPool, type ParserPoolOptions, startParsers } from './message/pool.ts';
 import type { Intake } from './ports.ts';
 import { openSpool, type Spool } from './spool/spool.ts';
+import { newRun, runDirectory } from './spool/storage.ts';
 import { startHeartbeat } from './supervision/heartbeat.ts';
 import { takeLock } from './supervision/lock.ts';
 import { assertOwner } from './supervision/owner.ts';
@@ -46,11 +47,13 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     });
     releases.defer(() => heartbeat.stop());
     releases.defer(giveMemoryBack(clock));
-    const spool = await openSpool({ stateDirectory: directory, storage: config.storage });
-    releases.defer(() => spool.stop());
+    const run = newRun(clock.now());
+    // The first parser starts while it opens, which takes as long.
+    const opening = openSpool({ stateDirectory: directory, storage: config.storage, run });
+    releases.defer(async () => (await opening).stop());
     const parsers = startParsers({
       size: config.parsers,
-      stagingDirectory: spool.run.directory,
+      stagingDirectory: runDirectory(config.storage.directory, run),
       parseSeconds: config.limits.parseSeconds,
       parseMemoryMb: config.limits.parseMemoryMb,
       authservIds: options.authservIds,
@@ -59,7 +62,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     });
     releases.defer(() => parsers.stop());
     // A cold parser would be part of a suspect's time alone in work, and of the first message's delay.
-    await parsers.warm();
+    const [spool] = await Promise.all([opening, parsers.warm()]);
     const intake = createIntake({
       ...options,
       spool,

@@ -76,7 +76,8 @@ function real(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    // It may be made later; its own name then has to do.
-    return path;
+    // It may be made later.
+    const parent = dirname(path);
+    return parent === path ? path : join(real(parent), basename(path));
   }
 }

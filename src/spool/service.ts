@@ -36,6 +36,8 @@ import { newRun, openStorage, type Storage, type StorageSettings } from './stora
 export interface SpoolOptions {
   stateDirectory: string;
   storage: StorageSettings;
+  /** The new run's name (`newRun`), for whoever needs its directory's before all is open; else it is made here. */
+  run?: string;
 }
 
 /** What the service works with; tests watch and interrupt them. */
@@ -102,7 +104,7 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
   demandPair(ledger, options.storage.directory, files);
   const storage = openStorage(options.storage, files);
   const stuck = settleFormer(ledger, storage, now());
-  const id = newRun(now());
+  const id = options.run ?? newRun(now());
   storage.makeRun(id);
   const { unclean, canaryKey } = beginRun(ledger, id);
   sweepRuns(ledger, storage, id);

@@ -51,7 +51,6 @@ export function openStorage(settings: StorageSettings, files: Files): Storage {
   const at = (path: string) => join(root, path);
   const staging = directoriesBelow(root, PRIVATE_MODE, gid, files);
   const quarantined = directoriesBelow(root, PRIVATE_MODE, gid, files);
-  const runDirectory = (run: string) => join(at(STAGING), run);
   onStorage(at(STAGING), () => staging.ensure(at(STAGING)));
   onStorage(at(QUARANTINE), () => quarantined.ensure(at(QUARANTINE)));
   return {
@@ -61,19 +60,22 @@ export function openStorage(settings: StorageSettings, files: Files): Storage {
     published: directoriesBelow(root, settings.directoryMode, gid, files),
     quarantined,
     at,
-    runDirectory,
+    runDirectory: (run) => runDirectory(root, run),
     makeRun(run) {
-      const directory = runDirectory(run);
+      const directory = runDirectory(root, run);
       staging.forget(directory);
       onStorage(directory, () => staging.ensure(directory));
     },
     runs: () => onStorage(at(STAGING), () => files.list(at(STAGING)).filter((name) => RUN.test(name))),
     removeRun(run) {
       // Not synced: no row names it, so one that a power cut brings back is swept by the next start.
-      onStorage(runDirectory(run), () => files.remove(runDirectory(run)));
+      onStorage(runDirectory(root, run), () => files.remove(runDirectory(root, run)));
     },
   };
 }
+
+/** Where a run's parsers stage, below the storage directory. */
+export const runDirectory = (root: string, run: string): string => join(root, STAGING, run);
 
 /** A new run's name: when it began and 8 hex digits, so that no two starts share one. */
 export function newRun(now: number): string {
