@@ -153,8 +153,8 @@ function serviceOn(ledger: Ledger, options: SpoolOptions, parts: Parts): Service
 /** A new run in the ledger; `unclean` where the one before did not end cleanly. A crash in between counts no death twice. */
 function beginRun(ledger: Ledger, id: string): Pick<Run, 'unclean' | 'canaryKey'> {
   return ledger.transaction(() => {
-    const canaryKey = getSetting(ledger, 'canary.key') ?? randomBytes(32).toString('hex');
-    putSetting(ledger, 'canary.key', canaryKey);
+    const canaryKey = getSetting(ledger, 'ledger.key') ?? randomBytes(32).toString('hex');
+    putSetting(ledger, 'ledger.key', canaryKey);
     const unclean = getSetting(ledger, 'run.clean') === 'no';
     if (unclean) countDeaths(ledger);
     putSetting(ledger, 'run.id', id);
