@@ -10,6 +10,7 @@ import {
 } from '../servers/authorization-server.ts';
 import { makeCorpus } from '../servers/corpus.ts';
 import { type Dovecot, startDovecot } from '../servers/dovecot.ts';
+import { startSmtpServer } from '../servers/smtp.ts';
 import { until } from '../servers/until.ts';
 import { startConsumer } from './consumer.ts';
 import { expectContent, expectEachOnce, readTruth, type WatchedFolder } from './ground-truth.ts';
@@ -22,7 +23,12 @@ const FOLDERS: WatchedFolder[] = ['INBOX', 'Leads', 'Archiv'].map((folder) => ({
 }));
 const SEED = 7;
 
-async function prepare(authorization: AuthorizationServer, mechanisms: ('xoauth2' | 'oauthbearer')[]) {
+/** `more` is added to the account. */
+async function prepare(
+  authorization: AuthorizationServer,
+  mechanisms: ('xoauth2' | 'oauthbearer')[],
+  more: object = {},
+) {
   const { introspectionEndpoint } = authorization;
   const server = await startDovecot({ users: { ann: 'a' }, oauth2: { introspectionEndpoint, mechanisms } });
   for (const { folder } of FOLDERS) if (folder !== 'INBOX') await server.createFolder('ann', folder);
@@ -38,6 +44,7 @@ async function prepare(authorization: AuthorizationServer, mechanisms: ('xoauth2
         ...{ name: 'support', host: server.host, port: server.imapPort, security: 'none', user: 'ann' },
         ...{ folders: FOLDERS.map(({ folder }) => folder), start: 'all' },
         auth: { oauth2: { ...application, refreshToken: { file: refreshToken } } },
+        ...more,
       },
     ],
   });
@@ -223,4 +230,29 @@ test('killed while the answer with a rotated refresh token was on its way: said 
   expect(authorization.requests).toHaveLength(4);
   // No login was tried with what could not work.
   expect(server.log()).not.toMatch(/auth failed/);
+});
+
+test('a canary is sent by SMTP with the token that the folders have', async () => {
+  await using authorization = await startAuthorizationServer();
+  const users: Record<string, string> = {};
+  await using relay = await startSmtpServer({
+    users,
+    deliver: async (_to, raw) => void (await server.append('ann', 'mailwatchd-canary', raw)),
+  });
+  relay.script = () => {
+    users.ann = [...authorization.accessTokens.keys()].at(-1) ?? '';
+    return undefined;
+  };
+  const address = 'ann@example.org';
+  const smtp = { host: '127.0.0.1', port: relay.port, security: 'none', from: address, to: address };
+  const { server, place } = await prepare(authorization, ['xoauth2'], { canary: { every: '1h', smtp } });
+  await using _server = server;
+  await using _place = place;
+  expect((await place.command(['check'])).stdout).toMatch(/^support: canary +ok .*sent by 127\.0\.0\.1/m);
+  const daemon = place.start();
+  const seen = () => place.mailboxes()?.some(({ folder, stored }) => /canary/.test(folder) && stored === 1);
+  await daemon.until('the canary', seen);
+  expect(relay.commands.filter((line) => line.startsWith('AUTH XOAUTH2 '))).toHaveLength(2);
+  expect(authorization.requests).toHaveLength(1);
+  expect(await daemon.stop()).toBe(0);
 });
