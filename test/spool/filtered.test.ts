@@ -1,7 +1,9 @@
 /** Proves: what a rule leaves out is handled for good, known again, listed with its rule, and gives way to nothing but a new verdict. */
 import { expect, test } from 'vitest';
+import { MailwatchdError } from '../../src/errors.ts';
 import { decideEpoch, requestJudging, requestReplays } from '../../src/spool/adopt.ts';
 import { SPAN } from '../../src/spool/block.ts';
+import { openLedger } from '../../src/spool/ledger.ts';
 import { listMessages } from '../../src/spool/reading.ts';
 import type { Service } from '../../src/spool/service.ts';
 import {
@@ -76,6 +78,34 @@ test('one that lay in quarantine for its size alone leaves it', () => {
   service.batch([], [leftOut(epoch, 1)]);
   expect(Object.keys(tree(`${place.storage}/.quarantine`))).toEqual([]);
   expect(listed(place.state)).toEqual([[1, 'filtered', 'newsletters']]);
+});
+
+test('where that cannot be committed, it is asked for again and leaves the next time', () => {
+  const place = makePlace();
+  let full = false;
+  const service = open(place, {
+    openLedger(directory) {
+      const ledger = openLedger(directory);
+      const transaction: typeof ledger.transaction = (work) =>
+        ledger.transaction(() => {
+          const result = work();
+          if (full) throw new MailwatchdError('LEDGER_FAILED');
+          return result;
+        });
+      return { ...ledger, transaction };
+    },
+  });
+  const { epoch } = service.calls.openEpoch(INBOX, observation());
+  hand(service, poison(epoch, 1, { complete: false, sha256: null, error: { code: 'MESSAGE_TOO_LARGE' } }));
+  service.flush();
+  full = true;
+  expect(service.batch([], [leftOut(epoch, 1)]).ledger).toMatchObject({ code: 'LEDGER_FAILED' });
+  full = false;
+  expect(listed(place.state)).toEqual([[1, 'quarantined', expect.anything()]]);
+  expect(uidsIn(service.calls.handled(epoch.id, 1, 9, ALL))).toEqual([]);
+  service.batch([], [leftOut(epoch, 1)]);
+  expect(listed(place.state)).toEqual([[1, 'filtered', 'newsletters']]);
+  expect(Object.keys(tree(`${place.storage}/.quarantine`))).toEqual([]);
 });
 
 test('under a new UIDVALIDITY it is known again, by name or by bytes, and stays left out', () => {
