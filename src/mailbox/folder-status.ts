@@ -64,7 +64,8 @@ export function createAsker({ command, encode, can }: AskerOptions): Asker {
           if (path !== undefined && told !== null) figures.set(path, told);
         });
         listsRefused = !listed;
-        if (listed) for (const path of byName.values()) left.delete(path);
+        // It may leave out what it cannot tell just now (RFC 5819 §2): opening that would cost more than STATUS.
+        for (const path of figures.keys()) left.delete(path);
       }
       for (const path of left) {
         await asked('STATUS', [text(encode(path)), ITEMS], ([, items]) => {

@@ -417,6 +417,22 @@ describe('folders', () => {
     await expect(connection.select('Bills')).rejects.toMatchObject({ code: 'FOLDER_MISSING' });
   });
 
+  test('a folder that LIST-STATUS says nothing of is asked about by itself', async () => {
+    await using server = await startScriptedServer({ capabilities: ['LIST-STATUS'] });
+    for (const name of ['Bills', 'Old', 'Orders']) server.createFolder(name);
+    server.script = ({ name, rest, tag, session }) => {
+      if (name !== 'LIST' || !rest.includes('RETURN')) return false;
+      // RFC 5819 §2: it may leave out what it cannot tell just now.
+      session.send('* STATUS Bills (MESSAGES 0 UIDNEXT 1 UIDVALIDITY 7)', `${tag} OK done`);
+      return true;
+    };
+    await using visit = visitAccount(account(server.port), options());
+    const connection = await visit.connection();
+    const told = await connection.status(['Bills', 'Old', 'Orders']);
+    expect([...told.keys()]).toEqual(['Bills', 'Old', 'Orders']);
+    expect(server.commands.filter((line) => line.startsWith('STATUS'))).toHaveLength(2);
+  });
+
   test('a folder is not moved into itself, whatever names it', async () => {
     await using server = await startScriptedServer({ capabilities: ['MOVE'] });
     server.createFolder('Archiv', { attributes: ['\\Archive'] });
