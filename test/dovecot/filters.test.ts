@@ -160,7 +160,7 @@ test('rules that change concern what is new, and replay --filtered has the rest 
   expect(await daemon.stop()).toBe(0);
 });
 
-test('a new UIDVALIDITY brings nothing of it back', async () => {
+test('a new UIDVALIDITY brings nothing of it back before it is asked for', async () => {
   const user = NAMES[users++]!;
   const except = [
     { name: 'noise', subject: 'noise' },
@@ -180,4 +180,11 @@ test('a new UIDVALIDITY brings nothing of it back', async () => {
   expect(documents(place, 'support').size).toBe(published);
   const after = await place.list('--state', 'filtered');
   expect(after.filter(({ id }) => !before.some((one) => one.id === id))).toHaveLength(before.length);
+
+  place.configure({ accounts: [accountOn(server, 'support', user, user)] });
+  expect((await place.command(['replay', '--filtered'])).stdout).toMatch(
+    `${before.length} to be judged anew`,
+  );
+  expect(await place.command(['once'])).toMatchObject({ status: 0 });
+  expect(documents(place, 'support').size).toBe(61);
 });
