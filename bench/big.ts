@@ -7,10 +7,10 @@ import { startDovecot } from '../test/servers/dovecot.ts';
 import { familyOf } from '../test/servers/processes.ts';
 import { publishedFiles } from '../test/servers/published.ts';
 import { seededRandom } from '../test/servers/random.ts';
+import { isPush, openTap } from '../test/servers/tap.ts';
 import { sha256 } from './backfill/mail.ts';
 import type { Bench, Result } from './bench.ts';
 import { median } from './statistics.ts';
-import { isPush, openTap } from './tap.ts';
 
 /** With attachments of a third each; just below limits.messageBytes, 64 MiB. */
 const BIG_BYTES = 67_000_000;

@@ -7,11 +7,11 @@ import { createCertificates } from '../test/servers/certificates.ts';
 import { makeSmallMessage } from '../test/servers/corpus.ts';
 import { type Dovecot, startDovecot } from '../test/servers/dovecot.ts';
 import { seededRandom } from '../test/servers/random.ts';
+import { openTap, type Tap } from '../test/servers/tap.ts';
 import { until } from '../test/servers/until.ts';
 import type { Bench, Result } from './bench.ts';
 import { cpuOf, memoryOf } from './measure.ts';
 import { quantile } from './statistics.ts';
-import { openTap, type Tap } from './tap.ts';
 
 /** As fast as we let the daemon connect: more than Dovecot can log in on a small machine. */
 const CONNECTS_PER_SECOND = 100;

@@ -5,9 +5,9 @@ import { accountOn, createWorkplace } from '../test/dovecot/workplace.ts';
 import { makeSmallMessage } from '../test/servers/corpus.ts';
 import { startDovecot } from '../test/servers/dovecot.ts';
 import { seededRandom } from '../test/servers/random.ts';
+import { isPush, openTap } from '../test/servers/tap.ts';
 import type { Bench, Result } from './bench.ts';
 import { median, quantile } from './statistics.ts';
-import { isPush, openTap } from './tap.ts';
 
 const MESSAGES = 1_000;
 /** The first ones find code that has not been compiled yet; they are told apart. */

@@ -7,12 +7,12 @@ import { makeSmallMessage } from '../../test/servers/corpus.ts';
 import { type Dovecot, startDovecot } from '../../test/servers/dovecot.ts';
 import { familyOf } from '../../test/servers/processes.ts';
 import { type Random, seededRandom } from '../../test/servers/random.ts';
+import { openTap } from '../../test/servers/tap.ts';
 import { until } from '../../test/servers/until.ts';
 import type { BenchOptions, Result } from '../bench.ts';
 import { documentIn } from '../latency.ts';
 import { memoryOf } from '../measure.ts';
 import { median } from '../statistics.ts';
-import { openTap } from '../tap.ts';
 import { fillLedger } from './fill.ts';
 
 const SIZES = [10_000, 100_000, 1_000_000];

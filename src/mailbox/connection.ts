@@ -41,6 +41,9 @@ export interface Selected extends FolderStatus {
   readOnly: boolean;
 }
 
+/** INTERNALDATE, ms since the epoch, as exact as SEARCH is (a day): from then on, or all that is not. */
+export type Age = { since: number } | { before: number };
+
 /** Thrown by what the stop signal interrupted; never leaves src/mailbox/. */
 export class Stopped extends Error {}
 
@@ -64,12 +67,14 @@ export interface Connection {
   listFolders(): Promise<Folder[]>;
   /** The server's name of an existing folder. Throws FOLDER_MISSING. */
   resolveFolder(name: string): Promise<string>;
-  /** UIDs in `low..high` (null: no upper end), ascending; with `since` (ms) those with an INTERNALDATE about from then on. */
-  search(low: number, high: number | null, since?: number): Promise<number[]>;
+  /** UIDs in `low..high` (null: no upper end), ascending; with `age` those of such an age. */
+  search(low: number, high: number | null, age?: Age): Promise<number[]>;
   /** Of these UIDs those that the folder still has. */
   existing(uids: readonly number[]): Promise<number[]>;
   /** The highest UID there is, 0 in an empty folder. */
   highestUid(): Promise<number>;
+  /** The UID of the message with this sequence number; null where the server shows none. */
+  uidAt(sequenceNumber: number): Promise<number | null>;
   /** What the server answered, by UID; asked in slices. */
   metadata(uids: readonly number[], options: { messageId: boolean }): Promise<Map<number, MessageMetadata>>;
   /**

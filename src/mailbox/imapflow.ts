@@ -7,7 +7,7 @@ import type { MessageMetadata, Quota, Validity } from '../model.ts';
 import { PROVIDERS } from '../providers/index.ts';
 import { specialUseOf } from '../special-use.ts';
 import { currentValidity, untrustedIssuer, validityOf } from './certificate.ts';
-import { type Connection, type ConnectOptions, Stopped } from './connection.ts';
+import { type Age, type Connection, type ConnectOptions, Stopped } from './connection.ts';
 import { extensionsOf } from './extensions.ts';
 import { type FaultContext, fault, secretForms } from './faults.ts';
 import { createAsker, type FolderStatus, type Items, type Word } from './folder-status.ts';
@@ -386,11 +386,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     listFolders,
     resolveFolder,
 
-    async search(low, high, since) {
-      const found = await search({
-        uid: `${low}:${high ?? '*'}`,
-        ...(since !== undefined && { since: new Date(since) }),
-      });
+    async search(low, high, age) {
+      const found = await search({ uid: `${low}:${high ?? '*'}`, ...(age !== undefined && criterion(age)) });
       // `n:*` names the last message even where n is past the end (RFC 3501 §6.4.8).
       return found.filter((uid) => uid >= low && (high === null || uid <= high));
     },
@@ -403,6 +400,18 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     async highestUid() {
       const found = await operation('FETCH', () => client.fetchOne('*', { uid: true }));
       return found ? found.uid : 0;
+    },
+
+    async uidAt(sequenceNumber) {
+      return operation('FETCH', async () => {
+        try {
+          const found = await client.fetchOne(String(sequenceNumber), { uid: true });
+          return found && found.uid > 0 ? found.uid : null;
+        } catch (error) {
+          if (isRefusal(error)) return null;
+          throw error;
+        }
+      });
     },
 
     async metadata(uids, { messageId }) {
@@ -617,6 +626,11 @@ interface Commands {
     words: Word[],
     options: { untagged: { STATUS: (response: { attributes: Items }) => Promise<void> } },
   ): Promise<{ next(): void }>;
+}
+
+/** Both halves in the same words, so that each message is in one of them. */
+function criterion(age: Age) {
+  return 'since' in age ? { since: new Date(age.since) } : { not: { since: new Date(age.before) } };
 }
 
 function fullest({ storage, message }: QuotaResponse): Quota | null {

@@ -1,9 +1,9 @@
 /** Compares all of the server's UIDs since the start point with the ledger's and fetches what is missing: the back-fill, too. */
+import type { Epoch } from '../model.ts';
 import { catchUp } from './catchup.ts';
 import { fetchMessages } from './fetching.ts';
-import { moved } from './folder-status.ts';
 import { sequenceSet } from './ranges.ts';
-import { backfillSince, holding, type Session, unhandled } from './session.ts';
+import { backfillSince, type Complete, holding, type Session, unhandled } from './session.ts';
 import { searchWindows } from './windows.ts';
 
 /**
@@ -13,29 +13,32 @@ import { searchWindows } from './windows.ts';
 export async function reconcile(session: Session): Promise<void> {
   const { epoch, ledger, tally, memory, selected, clock } = session;
   const since = backfillSince(epoch);
+  const begun = clock.monotonic();
   const toJudge = await holding(ledger.toJudgeAnew(epoch.id));
-  // The ledger knows them, and they are wanted all the same.
+  // The ledger knows them, and they are wanted all the same, wherever they are.
   for (const uid of toJudge) memory.unmatched.add(uid);
-  const backfill = since === null ? NOTHING : await findMissing(session, 1, epoch.firstUidNext - 1, since);
-  const listedThrough = Math.max(session.scannedThrough, memory.arrivedThrough);
-  const arrivals = await findMissing(session, Math.max(1, epoch.firstUidNext), listedThrough);
-  const expected = backfill.expected + arrivals.expected;
-  tally.counted(expected, expected - backfill.missing.length - arrivals.missing.length);
-  const isComplete = backfill.missing.length + arrivals.missing.length === 0;
-  const isWhole =
-    since === 0 && backfill.listed + arrivals.listed === selected.exists && selected.uidNext > 0;
-  memory.complete = isComplete && isWhole ? { told: selected, at: clock.monotonic() } : null;
+  if (toJudge.length > 0) memory.complete = null;
+  const later = await compareLater(session);
+  const wanted = later ?? (await listWanted(session));
+  const { expected, fresh, arrivals, backfill } = wanted;
+  const missing = backfill.length + arrivals.length;
+  tally.counted(expected, expected - missing);
+  if (later === null) memory.complete = null;
+  if (missing === 0 && (later !== null || (await isProved(session, wanted)))) {
+    const { uidNext: below, exists } = selected;
+    memory.complete = { below, exists, expected: expected - fresh, at: later?.at ?? begun };
+  }
   const between = async () => {
     session.giveWay('backfill');
     if (session.connection.hasNews()) await catchUp(session);
   };
-  await fetchMessages(session, retryable(session, arrivals.missing), { lane: 'arrivals', between });
+  await fetchMessages(session, retryable(session, arrivals), { lane: 'arrivals', between });
   if (since !== null)
-    await fetchMessages(session, retryable(session, backfill.missing), { lane: 'backfill', since, between });
-  const wanted = new Set(toJudge.length === 0 ? [] : [...backfill.missing, ...arrivals.missing]);
+    await fetchMessages(session, retryable(session, backfill), { lane: 'backfill', since, between });
+  const found = new Set(toJudge.length === 0 ? [] : [...backfill, ...arrivals]);
   await recordGone(
     session,
-    toJudge.filter((uid) => !wanted.has(uid)),
+    toJudge.filter((uid) => !found.has(uid)),
   );
 }
 
@@ -46,42 +49,135 @@ async function recordGone({ ledger, epoch, log }: Session, uids: number[]): Prom
   log.warn('filtered_gone', { count: uids.length, uids: sequenceSet(uids) });
 }
 
-/** What SELECT tells of a quiet folder is believed no longer than this: servers err, and comparing is there to find that. */
+/** A complete comparison is believed no longer than this: servers err, and comparing is there to find that. */
 const BELIEVED_MS = 24 * 60 * 60_000;
 
-/**
- * Whether nothing can be new or gone since a comparison that listed as many messages as there are, none of them missing:
- * the same UIDVALIDITY and UIDNEXT mean that nothing was added (RFC 3501 §2.3.1.1), and then the same EXISTS that nothing
- * was removed. So a folder of which all is wanted costs one round trip, whatever it holds; of others little is searched.
- */
-export function isUnchanged({ memory, selected, connection, clock }: Session): boolean {
-  const { complete } = memory;
-  return (
-    complete !== null &&
-    clock.monotonic() - complete.at < BELIEVED_MS &&
-    !moved(complete.told, selected) &&
-    !connection.hasNews()
-  );
+function believed({ memory: { complete }, clock }: Session): Complete | null {
+  return complete !== null && clock.monotonic() - complete.at < BELIEVED_MS ? complete : null;
 }
 
-interface Found {
-  /** By SEARCH. */
+/**
+ * Whether nothing was added or removed since a complete comparison: the same UIDNEXT means that nothing was added
+ * (RFC 3501 §2.3.1.1), and then the same EXISTS that nothing was removed. So a quiet folder costs one round trip,
+ * whatever it holds, and whatever becomes of flags.
+ */
+export function isUnchanged(session: Session): boolean {
+  const { selected, connection } = session;
+  const known = believed(session);
+  if (known === null || connection.hasNews()) return false;
+  return known.below === selected.uidNext && known.exists === selected.exists;
+}
+
+interface Listed {
+  /** UIDs that SEARCH told. */
   listed: number;
+  /** Of these, such as SELECT's EXISTS does not count. */
+  fresh: number;
+  /** How many of them are wanted. */
   expected: number;
+}
+
+interface Wanted extends Listed {
+  /** UIDs that are missing, ascending. */
+  arrivals: number[];
+  backfill: number[];
+}
+
+/**
+ * Compares what came since a complete comparison: what is below cannot be missing. Null where none is believed, or where
+ * what the server shows does not add up.
+ */
+async function compareLater(session: Session): Promise<(Wanted & { at: number }) | null> {
+  const { epoch, selected } = session;
+  const known = believed(session);
+  if (known === null) return null;
+  const { missing, ...later } = await findMissing(session, known.below, listedThrough(session));
+  const { listed, fresh, expected } = later;
+  const removed = known.exists + listed - fresh - selected.exists;
+  if (removed < 0 || !(await areAllListed(session, known.below, later))) return null;
+  const { at } = known;
+  const unwanted = known.exists - known.expected + listed - expected;
+  // Where all is wanted from a UID on, and as many as before are below it, what was removed was wanted.
+  const isRest = (backfillSince(epoch) ?? 0) === 0;
+  if (removed > 0 && !(isRest && (await areBelow(session, firstArrival(epoch), unwanted))))
+    return { ...(await listWanted(session)), at };
+  return { ...later, expected: selected.exists + fresh - unwanted, arrivals: missing, backfill: [], at };
+}
+
+async function listWanted(session: Session): Promise<Wanted> {
+  const { epoch } = session;
+  const since = backfillSince(epoch);
+  const first = firstArrival(epoch);
+  const backfill = since === null ? NOTHING : await findMissing(session, 1, first - 1, { since });
+  const arrivals = await findMissing(session, first, listedThrough(session));
+  return {
+    listed: backfill.listed + arrivals.listed,
+    fresh: backfill.fresh + arrivals.fresh,
+    expected: backfill.expected + arrivals.expected,
+    arrivals: arrivals.missing,
+    backfill: backfill.missing,
+  };
+}
+
+/** Whether SEARCH left out nothing of what is wanted: that of some servers lags behind. */
+async function isProved(session: Session, { listed, fresh }: Listed): Promise<boolean> {
+  const { epoch, connection, selected } = session;
+  const since = backfillSince(epoch);
+  if (since === null) return areAllListed(session, firstArrival(epoch), { listed, fresh });
+  let older = 0;
+  if (since > 0) {
+    const bounds = { low: 1, high: firstArrival(epoch) - 1, exists: selected.exists, before: since };
+    for await (const { uids } of searchWindows(connection, bounds)) older += uids.length;
+  }
+  return areAllListed(session, 1, { listed: listed + older, fresh });
+}
+
+/** Whether these are all that had a UID from `low` on at SELECT. */
+async function areAllListed(
+  session: Session,
+  low: number,
+  { listed, fresh }: Pick<Listed, 'listed' | 'fresh'>,
+): Promise<boolean> {
+  const { uidNext, exists } = session.selected;
+  return uidNext > 0 && areBelow(session, low, exists - (listed - fresh));
+}
+
+/**
+ * Whether at least so many messages have a UID below this one: message sequence numbers ascend with UIDs
+ * (RFC 3501 §2.3.1.2).
+ */
+async function areBelow({ connection, selected }: Session, uid: number, count: number): Promise<boolean> {
+  if (count <= 0 || count > selected.exists) return count === 0;
+  const last = await connection.uidAt(count);
+  return last !== null && last < uid;
+}
+
+const firstArrival = ({ firstUidNext }: Epoch): number => Math.max(1, firstUidNext);
+
+/** The highest UID that a catch-up listed. */
+const listedThrough = ({ scannedThrough, memory }: Session): number =>
+  Math.max(scannedThrough, memory.arrivedThrough);
+
+interface Found extends Listed {
   missing: number[];
 }
 
-const NOTHING: Found = { listed: 0, expected: 0, missing: [] };
+const NOTHING: Found = { listed: 0, fresh: 0, expected: 0, missing: [] };
 
-async function findMissing(session: Session, low: number, high: number, since?: number): Promise<Found> {
+async function findMissing(
+  session: Session,
+  low: number,
+  high: number,
+  age?: { since: number },
+): Promise<Found> {
   const { connection, memory, selected } = session;
   const found: Found = { ...NOTHING, missing: [] };
   if (high < low) return found;
-  const bounds = { low, high, exists: selected.exists, ...(since !== undefined && { since }) };
-  for await (const { uids } of searchWindows(connection, bounds)) {
+  for await (const { uids } of searchWindows(connection, { low, high, exists: selected.exists, ...age })) {
     const open = await unhandled(session, uids, { retryUnfetchable: true });
     const missing = open.filter((uid) => !memory.tooOld.has(uid));
     found.listed += uids.length;
+    found.fresh += uids.filter((uid) => uid >= selected.uidNext).length;
     found.expected += uids.length - open.length + missing.length;
     for (const uid of missing) found.missing.push(uid);
   }

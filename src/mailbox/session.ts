@@ -7,11 +7,22 @@ import type { Epoch } from '../model.ts';
 import type { Intake, MailboxLedger } from '../ports.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import type { Flight } from './flight.ts';
-import type { FolderStatus } from './folder-status.ts';
 import { MAX_IN_FLIGHT, outside } from './ranges.ts';
 
 /** New mail, and what was there at the epoch's first opening. */
 export type Lane = 'arrivals' | 'backfill';
+
+/** What a comparison proved that missed nothing, and was shown all. */
+export interface Complete {
+  /** Nothing with a smaller UID is missing, nor can anything be added there (RFC 3501 §2.3.1.1): UIDNEXT of then. */
+  below: number;
+  /** EXISTS of then. */
+  exists: number;
+  /** Of these so many are wanted. */
+  expected: number;
+  /** When everything was compared, monotonic ms. */
+  at: number;
+}
 
 /** What a mailbox remembers between connections. Nothing in it decides what is published: the ledger does. */
 export interface Memory {
@@ -40,8 +51,8 @@ export interface Memory {
   arrivedThrough: number;
   /** When the folder was last looked at for new mail, all of which is stored or left aside since, ms. */
   caughtUpAt: number | null;
-  /** What SELECT told, and when, monotonic ms, at the last comparison that listed all of it and missed nothing. */
-  complete: { told: FolderStatus; at: number } | null;
+  /** The last comparison that missed nothing. */
+  complete: Complete | null;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */

@@ -13,6 +13,8 @@ export interface Bounds {
   exists: number;
   /** INTERNALDATE from about which on (ms), passed to the server. */
   since?: number;
+  /** Those that `since` would leave out, and only those. */
+  before?: number;
 }
 
 export interface Window {
@@ -27,12 +29,12 @@ const DAY_MS = 86_400_000;
 
 /** The server's UIDs in `low..high`, window by window, ascending. */
 export async function* searchWindows(connection: Connection, bounds: Bounds): AsyncGenerator<Window> {
-  const { exists } = bounds;
-  const since = bounds.since === undefined || bounds.since <= 0 ? undefined : bounds.since - DAY_MS;
+  const { exists, since = 0, before = 0 } = bounds;
+  const age = since > 0 ? { since: since - DAY_MS } : before > 0 ? { before: before - DAY_MS } : undefined;
   let width = exists <= WINDOW ? Number.POSITIVE_INFINITY : WINDOW;
   for (let low = bounds.low; low <= bounds.high; ) {
     const high = Math.min(bounds.high, low + width - 1);
-    const uids = await connection.search(low, high, since);
+    const uids = await connection.search(low, high, age);
     yield { low, high, uids };
     low = high + 1;
     if (exists > WINDOW) width = uids.length < WINDOW / WIDEN ? width * WIDEN : WINDOW;

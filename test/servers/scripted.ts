@@ -565,8 +565,9 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         const key = words[at]?.toUpperCase();
         if (key === 'UID') found = intersect(found, pick(folder, words[++at] ?? '', true));
         if (key === 'SINCE') {
+          const isNegated = words[at - 1]?.toUpperCase() === 'NOT';
           const since = new Date(`${words[++at]} UTC`).getTime();
-          found = found.filter(({ internalDate }) => internalDate.getTime() >= since);
+          found = found.filter(({ internalDate }) => internalDate.getTime() >= since !== isNegated);
         }
       }
       session.send(`* SEARCH${found.map(({ uid }) => ` ${uid}`).join('')}`, `${tag} OK found`);
