@@ -10,8 +10,9 @@ import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { draw } from './plot.ts';
+import { reconcile } from './reconcile.ts';
 
-const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth, comeback];
+const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth, comeback, reconcile];
 
 const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 

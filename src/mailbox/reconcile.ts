@@ -96,11 +96,11 @@ async function compareLater(session: Session): Promise<(Wanted & { at: number })
   const removed = known.exists + listed - fresh - selected.exists;
   if (removed < 0 || !(await areAllListed(session, known.below, later))) return null;
   const { at } = known;
-  const unwanted = known.exists - known.expected + listed - expected;
-  // Where all is wanted from a UID on, and as many as before are below it, what was removed was wanted.
-  const isRest = (backfillSince(epoch) ?? 0) === 0;
-  if (removed > 0 && !(isRest && (await areBelow(session, firstArrival(epoch), unwanted))))
-    return { ...(await listWanted(session)), at };
+  const since = backfillSince(epoch);
+  // What is wanted by its date may be anywhere.
+  if (removed > 0 && since !== null && since > 0) return { ...(await listWanted(session)), at };
+  const others = known.exists - known.expected + listed - expected;
+  const unwanted = await countBelow(session, firstArrival(epoch), { least: others - removed, most: others });
   return { ...later, expected: selected.exists + fresh - unwanted, arrivals: missing, backfill: [], at };
 }
 
@@ -150,6 +150,21 @@ async function areBelow({ connection, selected }: Session, uid: number, count: n
   if (count <= 0 || count > selected.exists) return count === 0;
   const last = await connection.uidAt(count);
   return last !== null && last < uid;
+}
+
+/** How many messages have a UID below this one: no EXPUNGE comes between these FETCHes (RFC 3501 §7.4.1). */
+async function countBelow(
+  session: Session,
+  uid: number,
+  { least, most }: { least: number; most: number },
+): Promise<number> {
+  let [low, high] = [Math.max(0, least), most];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (await areBelow(session, uid, middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 const firstArrival = ({ firstUidNext }: Epoch): number => Math.max(1, firstUidNext);

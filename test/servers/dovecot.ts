@@ -40,6 +40,8 @@ export interface DovecotOptions {
   connectionsPerUser?: number;
   /** So many sessions at once, where Dovecot's own limits are too low. */
   sessions?: number;
+  /** Memory of a session, where Dovecot's 256 MB are too little: a million messages. */
+  sessionMegabytes?: number;
   /** What each user may store, and is told of (RFC 9208). */
   quotaKilobytes?: number;
   /** Files mail for `ann+folder@example.org` in that folder of `ann@example.org`, where there is one. */
@@ -324,6 +326,7 @@ function configure(
     driver = 'maildir',
     loginDisabled = false,
     sessions,
+    sessionMegabytes,
     oauth2,
     quotaKilobytes,
     capabilities,
@@ -341,6 +344,7 @@ first_valid_uid = 1
 first_valid_gid = 1
 ${root ? '' : unprivileged()}
 ${sessions === undefined ? '' : manySessions(sessions)}
+${sessionMegabytes === undefined ? '' : `default_vsz_limit = ${sessionMegabytes} M`}
 ${capabilities === undefined ? '' : `imap_capability = IMAP4rev1 ${capabilities.join(' ')}`}
 ${options.plusAddresses ? 'recipient_delimiter = +\nlmtp_save_to_detail_mailbox = yes' : ''}
 mail_max_userip_connections = ${options.connectionsPerUser ?? 1000}
