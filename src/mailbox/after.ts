@@ -1,5 +1,6 @@
 /** After-actions: what is owed to the server once a message is published, until the server has confirmed it. */
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
+import { countTaken } from './reconcile.ts';
 import { holding, type Session } from './session.ts';
 
 /** The account's `after` setting. */
@@ -37,6 +38,7 @@ export async function settleAfterActions(
       const uids = await holding(ledger.owedAfterActions(epoch.id, BATCH));
       if (uids.length === 0) return null;
       await carryOut(session, after, uids);
+      if (after.move !== null || after.delete) countTaken(session, uids);
       await holding(ledger.settleAfterActions(epoch.id, uids));
     }
   } catch (error) {

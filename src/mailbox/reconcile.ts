@@ -26,7 +26,7 @@ export async function reconcile(session: Session): Promise<void> {
   if (later === null) memory.complete = null;
   if (missing === 0 && (later !== null || (await isProved(session, wanted)))) {
     const { uidNext: below, exists } = selected;
-    memory.complete = { below, exists, expected: expected - fresh, at: later?.at ?? begun };
+    memory.complete = { below, exists, expected: expected - fresh, taken: 0, at: later?.at ?? begun };
   }
   const between = async () => {
     session.giveWay('backfill');
@@ -64,8 +64,16 @@ function believed({ memory: { complete }, clock }: Session): Complete | null {
 export function isUnchanged(session: Session): boolean {
   const { selected, connection } = session;
   const known = believed(session);
-  if (known === null || connection.hasNews()) return false;
+  if (known === null || known.taken > 0 || connection.hasNews()) return false;
   return known.below === selected.uidNext && known.exists === selected.exists;
+}
+
+/** After-actions have removed these messages. */
+export function countTaken({ memory }: Session, uids: readonly number[]): void {
+  const { complete } = memory;
+  if (complete === null) return;
+  const taken = complete.taken + uids.filter((uid) => uid < complete.below).length;
+  memory.complete = { ...complete, taken };
 }
 
 interface Listed {
@@ -93,7 +101,7 @@ async function compareLater(session: Session): Promise<(Wanted & { at: number })
   if (known === null) return null;
   const { missing, ...later } = await findMissing(session, known.below, listedThrough(session));
   const { listed, fresh, expected } = later;
-  const removed = known.exists + listed - fresh - selected.exists;
+  const removed = known.exists - known.taken + listed - fresh - selected.exists;
   if (removed < 0 || !(await areAllListed(session, known.below, later))) return null;
   const { at } = known;
   const since = backfillSince(epoch);

@@ -20,6 +20,8 @@ export interface Complete {
   exists: number;
   /** Of these so many are wanted. */
   expected: number;
+  /** Of these our after-actions have removed so many since: they do not make up for what the server shows late. */
+  taken: number;
   /** When everything was compared, monotonic ms. */
   at: number;
 }

@@ -1,10 +1,13 @@
 /** What comparing a folder again costs, and when all of it is compared: by what SELECT tells and a comparison proved. */
 import { expect, test } from 'vitest';
 import type { Start } from '../../src/model.ts';
+import type { ScriptedMessage } from '../servers/scripted.ts';
 import { createHarness, type Harness, mail, RECONCILE_MS } from './harness.ts';
 
 const DAY = 86_400_000;
 const day = (date: string) => new Date(`${date}T00:00:00Z`);
+
+const NO_ACTIONS = { seen: false, move: null, delete: false };
 
 const NEW: Start = { kind: 'new' };
 const ALL: Start = { kind: 'all' };
@@ -33,20 +36,21 @@ function slip({ server }: Harness, name: string): void {
   server.pushes = true;
 }
 
-function remove({ server }: Harness, uid: number): void {
+function remove({ server }: Harness, uid: number): ScriptedMessage {
   const { messages } = server.folders.get('INBOX')!;
-  messages.splice(
+  const [removed] = messages.splice(
     messages.findIndex((message) => message.uid === uid),
     1,
   );
+  return removed!;
 }
 
 /** Watches a folder with three messages, one of them from before `DATE`, to which two come. */
-async function fill(harness: Harness, start: Start): Promise<void> {
+async function fill(harness: Harness, start: Start, after = NO_ACTIONS): Promise<void> {
   const { server } = harness;
   for (const date of ['2026-10-01', '2026-11-03', '2026-11-04'])
     server.deliver('INBOX', mail(date), { internalDate: day(date) });
-  await harness.watch({ account: { start, idleRenewEvery: 2 * DAY } });
+  await harness.watch({ account: { start, after, idleRenewEvery: 2 * DAY } });
   await server.idle();
   slip(harness, 'four');
   const again = server.seen(/^IDLE/);
@@ -255,6 +259,43 @@ test('an old message that is there again without a new UID: everything is compar
   const published = intake.published.length;
   expect(await compare(harness)).toContain('SEARCH 1:3');
   expect(intake.published).toHaveLength(published + 1);
+});
+
+test.each(
+  FIRST,
+)('start %s: what after-actions remove does not make up for what the server shows late', async (_, start) => {
+  await using harness = await createHarness();
+  const { server, ledger, intake } = harness;
+  ledger.owesAfterActions = true;
+  await fill(harness, start, { ...NO_ACTIONS, delete: true });
+  await compare(harness);
+  slip(harness, 'six');
+  slip(harness, 'seven');
+  const late = remove(harness, 6);
+  expect(await compare(harness)).not.toContain('SEARCH 4:7');
+  expect(ledger.states()[7]).toBe('published');
+  // As many are there as before seven was removed.
+  server.folders.get('INBOX')!.messages.push(late);
+  const published = intake.published.length;
+  expect(await compare(harness)).toContain('SEARCH 4:7');
+  expect(intake.published).toHaveLength(published + 1);
+});
+
+test.each(
+  FIRST,
+)('start %s: what after-actions remove is counted, and nothing is listed for it', async (_, start) => {
+  await using harness = await createHarness();
+  const { server, ledger } = harness;
+  ledger.owesAfterActions = true;
+  await fill(harness, start, { ...NO_ACTIONS, delete: true });
+  await compare(harness);
+  slip(harness, 'six');
+  await compare(harness);
+  const asked = await compare(harness);
+  expect(asked.filter((line) => !/^FETCH . UID$/.test(line))).toEqual(['SEARCH 7:*']);
+  expect(harness.report()).toMatchObject({ expected: 0, stored: 0, missing: 0 });
+  await compare(harness);
+  expect(server.commands).toEqual(['DONE', 'SELECT INBOX', 'IDLE']);
 });
 
 test('where the server tells no UIDNEXT, as many messages as before prove nothing', async () => {
