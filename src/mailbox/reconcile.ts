@@ -154,9 +154,13 @@ async function areAllListed(
  * Whether at least so many messages have a UID below this one: message sequence numbers ascend with UIDs
  * (RFC 3501 §2.3.1.2).
  */
-async function areBelow({ connection, selected }: Session, uid: number, count: number): Promise<boolean> {
+async function areBelow(session: Session, uid: number, count: number): Promise<boolean> {
+  const { connection, selected, memory, clock } = session;
   if (count <= 0 || count > selected.exists) return count === 0;
+  if (clock.monotonic() < memory.placesFrom) return false;
+  memory.placesFrom = clock.monotonic() + BELIEVED_MS;
   const last = await connection.uidAt(count);
+  memory.placesFrom = 0;
   return last !== null && last < uid;
 }
 

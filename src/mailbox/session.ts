@@ -55,6 +55,8 @@ export interface Memory {
   caughtUpAt: number | null;
   /** The last comparison that missed nothing. */
   complete: Complete | null;
+  /** From when on the server may be asked which message stands at a place, monotonic ms: not at once where that ended the connection. */
+  placesFrom: number;
   /** After a storage error: one message, and only when that got through many. */
   cautious: boolean;
   /** The connection brought a message, or its FETCH was narrowed: the next try is another one, so it need not wait long. */
@@ -78,6 +80,7 @@ export function emptyMemory(epochId: number | null, suspects: boolean): Memory {
     arrivedThrough: 0,
     caughtUpAt: null,
     complete: null,
+    placesFrom: 0,
     cautious: false,
     progress: false,
   };

@@ -298,6 +298,26 @@ test.each(
   expect(server.commands).toEqual(['DONE', 'SELECT INBOX', 'IDLE']);
 });
 
+test('where the connection ends when it is asked for a place, that is not asked again at once', async () => {
+  await using harness = await compared(NEW);
+  const { server, intake } = harness;
+  slip(harness, 'six');
+  server.script = ({ name, session }) => {
+    if (name !== 'FETCH') return undefined;
+    session.destroy();
+    return true;
+  };
+  await server.idle();
+  harness.clock.advance(RECONCILE_MS);
+  await harness.retry(1);
+  await harness.idle();
+  expect(harness.report()).toMatchObject({ healthy: true, expected: 3, stored: 3, missing: 0 });
+  expect(await compare(harness)).toEqual(['SEARCH 7:*', 'SEARCH 4:6']);
+  expect(intake.published).toHaveLength(3);
+  server.script = undefined;
+  expect(await compare(harness, DAY)).toContain('FETCH 3 UID');
+});
+
 test('where the server tells no UIDNEXT, as many messages as before prove nothing', async () => {
   await using harness = await createHarness();
   const { server } = harness;
