@@ -628,7 +628,10 @@ interface Commands {
   ): Promise<{ next(): void }>;
 }
 
-/** Both halves in the same words, so that each message is in one of them. */
+/**
+ * Both halves in the same words, so that each message is in one of them: but for one at the border where the server has
+ * WITHIN (RFC 5032), since imapflow then asks by seconds from now.
+ */
 function criterion(age: Age) {
   return 'since' in age ? { since: new Date(age.since) } : { not: { since: new Date(age.before) } };
 }

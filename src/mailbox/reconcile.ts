@@ -4,7 +4,7 @@ import { catchUp } from './catchup.ts';
 import { fetchMessages } from './fetching.ts';
 import { sequenceSet } from './ranges.ts';
 import { backfillSince, type Complete, holding, type Session, unhandled } from './session.ts';
-import { searchWindows } from './windows.ts';
+import { searchWindows, WINDOW } from './windows.ts';
 
 /**
  * Counts `expected / stored / missing` and fetches the missing ones, in UID order; new mail goes first. Runs after
@@ -23,7 +23,8 @@ export async function reconcile(session: Session): Promise<void> {
   const { expected, fresh, arrivals, backfill } = wanted;
   const missing = backfill.length + arrivals.length;
   tally.counted(expected, expected - missing);
-  if (later === null) memory.complete = null;
+  // What is missing below refutes it, too.
+  if (later === null || backfill.length > 0) memory.complete = null;
   if (missing === 0 && (later !== null || (await isProved(session, wanted)))) {
     const { uidNext: below, exists } = selected;
     memory.complete = { below, exists, expected: expected - fresh, taken: 0, at: later?.at ?? begun };
@@ -49,11 +50,15 @@ async function recordGone({ ledger, epoch, log }: Session, uids: number[]): Prom
   log.warn('filtered_gone', { count: uids.length, uids: sequenceSet(uids) });
 }
 
-/** A complete comparison is believed no longer than this: servers err, and comparing is there to find that. */
-const BELIEVED_MS = 24 * 60 * 60_000;
+/**
+ * A complete comparison is believed no longer than this: servers err, and comparing is there to find that. Where one
+ * SEARCH lists the whole folder it costs little, and is done more often.
+ */
+const BELIEVED_MS = { small: 2 * 60 * 60_000, large: 24 * 60 * 60_000 };
 
-function believed({ memory: { complete }, clock }: Session): Complete | null {
-  return complete !== null && clock.monotonic() - complete.at < BELIEVED_MS ? complete : null;
+function believed({ memory: { complete }, selected: { exists }, clock }: Session): Complete | null {
+  const most = exists <= WINDOW ? BELIEVED_MS.small : BELIEVED_MS.large;
+  return complete !== null && clock.monotonic() - complete.at < most ? complete : null;
 }
 
 /**
@@ -158,7 +163,7 @@ async function areBelow(session: Session, uid: number, count: number): Promise<b
   const { connection, selected, memory, clock } = session;
   if (count <= 0 || count > selected.exists) return count === 0;
   if (clock.monotonic() < memory.placesFrom) return false;
-  memory.placesFrom = clock.monotonic() + BELIEVED_MS;
+  memory.placesFrom = clock.monotonic() + BELIEVED_MS.large;
   const last = await connection.uidAt(count);
   memory.placesFrom = 0;
   return last !== null && last < uid;

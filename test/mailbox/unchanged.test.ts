@@ -1,10 +1,12 @@
 /** What comparing a folder again costs, and when all of it is compared: by what SELECT tells and a comparison proved. */
 import { expect, test } from 'vitest';
+import { WINDOW } from '../../src/mailbox/windows.ts';
 import type { Start } from '../../src/model.ts';
 import type { ScriptedMessage } from '../servers/scripted.ts';
 import { createHarness, type Harness, mail, RECONCILE_MS } from './harness.ts';
 
-const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 const day = (date: string) => new Date(`${date}T00:00:00Z`);
 
 const NO_ACTIONS = { seen: false, move: null, delete: false };
@@ -360,7 +362,21 @@ test('what is to be judged anew is looked for wherever it is', async () => {
   expect(ledger.states()[2]).toBe('published');
 });
 
-test('once a day everything is compared all the same, however much is new', async () => {
+test.each([
+  ['two hours', 3, 2 * HOUR],
+  ['a day where one SEARCH could not list all', WINDOW + 1, DAY],
+])('a comparison is believed for %s', async (_, count, period) => {
+  await using harness = await createHarness();
+  const { server } = harness;
+  for (let number = 1; number <= count; number++) server.deliver('INBOX', mail('old'));
+  await harness.watch({ account: { start: NEW, idleRenewEvery: 2 * DAY } });
+  const proof = `FETCH ${count} UID`;
+  await server.seen(new RegExp(proof));
+  expect(await compare(harness, period - 1)).toEqual([]);
+  expect(await compare(harness)).toContain(proof);
+});
+
+test('every two hours everything is compared all the same, however much is new', async () => {
   await using harness = await compared(ALL);
   const folder = harness.server.folders.get('INBOX')!;
   const [first] = folder.messages;
@@ -368,7 +384,7 @@ test('once a day everything is compared all the same, however much is new', asyn
   slip(harness, 'six');
   expect(await compare(harness)).not.toContain('SEARCH 1:3');
   folder.messages[0] = first!;
-  expect(await compare(harness, DAY)).toContain('SEARCH 1:3');
+  expect(await compare(harness, 2 * HOUR)).toContain('SEARCH 1:3');
 });
 
 test('somebody who asks for a look gets a comparison', async () => {
