@@ -5,6 +5,8 @@ import type { Connection } from './connection.ts';
 export const WINDOW = 50_000;
 /** UIDs far apart must not cost a SEARCH for each 50,000 numbers: a window that found little is followed by one so much wider. */
 const WIDEN = 8;
+/** Where more may be left a window is no wider: UIDs may be close again after a gap. */
+const WIDEST = WIDEN * WINDOW;
 
 export interface Bounds {
   low: number;
@@ -32,11 +34,15 @@ export async function* searchWindows(connection: Connection, bounds: Bounds): As
   const { exists, since = 0, before = 0 } = bounds;
   const age = since > 0 ? { since: since - DAY_MS } : before > 0 ? { before: before - DAY_MS } : undefined;
   let width = exists <= WINDOW ? Number.POSITIVE_INFINITY : WINDOW;
+  let left = exists;
   for (let low = bounds.low; low <= bounds.high; ) {
     const high = Math.min(bounds.high, low + width - 1);
     const uids = await connection.search(low, high, age);
     yield { low, high, uids };
     low = high + 1;
-    if (exists > WINDOW) width = uids.length < WINDOW / WIDEN ? width * WIDEN : WINDOW;
+    left -= uids.length;
+    if (exists <= WINDOW) continue;
+    width = uids.length < WINDOW / WIDEN ? width * WIDEN : WINDOW;
+    if (left > WIDEST) width = Math.min(width, WIDEST);
   }
 }

@@ -77,6 +77,26 @@ test.each([
   expect(asked.length).toBeLessThan(100);
 });
 
+test('UIDs that are close again after a gap are not listed all at once', async () => {
+  const [first, count] = [450_001, 1_200_000];
+  const asked: number[] = [];
+  const connection = {
+    async search(low: number, high: number | null) {
+      const from = Math.max(low, first);
+      const length = Math.max(0, (high ?? Number.POSITIVE_INFINITY) - from + 1);
+      asked.push(length);
+      return Array.from({ length }, (_, index) => from + index);
+    },
+  } as Partial<Connection> as Connection;
+  let found = 0;
+  // Those before the gap are older than what is asked for.
+  const bounds = { low: 1, high: first + count - 1, exists: first + count - 1, since: 1 };
+  for await (const { uids } of searchWindows(connection, bounds)) found += uids.length;
+  expect(found).toBe(count);
+  expect(Math.max(...asked)).toBeLessThanOrEqual(8 * WINDOW);
+  expect(asked.length).toBeLessThan(50);
+});
+
 test('a folder that one window can hold is asked for once, wherever its UIDs lie', async () => {
   let asked = 0;
   const connection = { search: async () => [++asked] } as Partial<Connection> as Connection;
