@@ -235,8 +235,11 @@ export function watchCanary(options: CanaryOptions): Watcher {
   /** Removes canaries of ours from where the mail server filed them instead, and returns where that was; null: nowhere. */
   async function removeAstray(connection: Connection, token: string): Promise<string | null> {
     const listed = await connection.listFolders();
+    // A copy that the provider keeps of what was sent proves nothing.
+    const sent = findFolder('\\Sent', listed);
     const paths = [...options.watched, 'INBOX', '\\Junk'].map((name) => findFolder(name, listed));
-    for (const path of new Set(paths.filter((each) => each !== null))) {
+    for (const path of new Set(paths)) {
+      if (path === null || path === sent) continue;
       const { uidNext } = await connection.select(path);
       const found = await find(connection, uidNext - MOST_MESSAGES, (canary) => canary.token === token);
       if (found.length === 0) continue;

@@ -483,3 +483,28 @@ test.each([
   expect(mailIn(folder)).toEqual([1, 2, 3, 5]);
   expect(canary.report()).toMatchObject({ expected: 1, missing: 1 });
 });
+
+test('the copy that a provider keeps in a watched folder of sent mail is not where a canary came to', async () => {
+  await using canary = await createCanary();
+  const { server } = canary;
+  server.createFolder('Gesendet', { attributes: ['\\Sent'] });
+  let folder = 'Elsewhere';
+  server.createFolder(folder);
+  const { relay, smtp } = await createRelay(
+    canary,
+    () => folder,
+    (raw) => {
+      server.deliver('Gesendet', raw);
+      return raw;
+    },
+  );
+  await using _relay = relay;
+  canary.watch(['Gesendet', 'INBOX'], smtp);
+  await canary.turnUntil(({ healthy }) => !healthy);
+  expect(canary.report().reason).toMatch(/not seen within 900 s: does the mail server file it in canary\?/);
+  folder = 'INBOX';
+  await canary.turnUntil(({ reason }) => /came into/.test(reason ?? ''));
+  expect(canary.report().reason).toMatch(/a canary came into INBOX: let/);
+  // The next one is under way.
+  expect(server.folders.get('INBOX')!.messages.map(({ uid }) => uid)).toEqual([2]);
+});
