@@ -40,9 +40,8 @@ export function spawnSandboxed(options: SandboxOptions): Sandboxed {
 
 function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
   // Without the asterisk Node looks whether it is a directory, at its start only: one that cannot be seen
-  // then (no permission, not mounted) would be closed to this process for ever.
-  const staging =
-    writable === null ? [] : [...new Set([writable, real(writable)])].map((path) => join(path, '*'));
+  // then (no permission, not mounted) would be closed to this process for ever. Nor do we look: its disk may be stalled.
+  const staging = writable === null ? [] : [join(writable, '*')];
   const readable = new Set([...programPaths(), fileURLToPath(entry), ...staging]);
   return [
     '--permission',
@@ -69,15 +68,5 @@ function programPaths(): string[] {
   // Installed as a dependency, its own dependencies lie beside it.
   if (basename(dirname(root)) === 'node_modules') modules.push(dirname(root));
   const present = modules.filter((path) => existsSync(path));
-  return [code, join(root, 'package.json'), ...present, ...present.map(real)];
-}
-
-function real(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    // It may be made later.
-    const parent = dirname(path);
-    return parent === path ? path : join(real(parent), basename(path));
-  }
+  return [code, join(root, 'package.json'), ...present, ...present.map((path) => realpathSync(path))];
 }

@@ -1,5 +1,14 @@
 /** A real parser process: what it stages, with which names and modes, what it may not do, and which code a failure has. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -172,6 +181,22 @@ test('a text of many megabytes is written whole, surrogate pairs at every place 
   expect(JSON.parse(text).body === body).toBe(true);
   // A pair that two writes tore apart would stand there as two escapes.
   expect(text).not.toContain('\\ud83d');
+});
+
+test('a directory that is made later, below a symbolic link, can be written', async () => {
+  symlinkSync(outside, join(root, 'link'));
+  const stagingDirectory = join(root, 'link', '.staging', 'run');
+  const early = startParsers({ ...options, stagingDirectory });
+  try {
+    await early.warm();
+    mkdirSync(stagingDirectory, { recursive: true });
+    const where = target({ directory: stagingDirectory });
+    await early.parse({ identity: identity(), source: message, target: where });
+    expect(readdirSync(stagingDirectory)).toContain(`${where.stem}.json`);
+  } finally {
+    await early.stop();
+    rmSync(join(outside, '.staging'), { recursive: true });
+  }
 });
 
 test('the sandbox: the program is read, staging written, and nothing else', async () => {
