@@ -37,7 +37,8 @@ export function forecastDisk(clock: Clock): (free: number) => number | null {
     const [first] = seen;
     if (first === undefined || at - first.at < DAY_MS || free >= first.free) return null;
     const days = ((free / (first.free - free)) * (at - first.at)) / DAY_MS;
-    return days > MOST_DAYS ? null : Math.round(days * 10) / 10;
+    // To a quarter of an hour: one that is full within the hour has not 0 days left.
+    return days > MOST_DAYS ? null : Math.round(days * 100) / 100;
   };
 }
 

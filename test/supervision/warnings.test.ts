@@ -80,8 +80,8 @@ test('how long a disk lasts is told by what became of its free space within a da
   lasts(free);
   expect(hours(23, 10)).toEqual(Array(23).fill(null));
   // 240 a day, and 760 are left.
-  expect(hours(1, 10)).toEqual([3.2]);
-  expect(hours(12, 10).at(-1)).toBe(2.7);
+  expect(hours(1, 10)).toEqual([3.17]);
+  expect(hours(12, 10).at(-1)).toBe(2.67);
   expect(hours(24, 0).at(-1)).toBeNull();
   // As much is removed each night.
   const night = () => {
