@@ -6,6 +6,8 @@ import type { Disk } from './disks.ts';
 
 export interface Warning {
   what: 'certificate' | 'login' | 'quota' | 'quiet' | 'disk';
+  /** Of `disk`: the one that is meant. */
+  directory?: string;
   /** One line for the operator. */
   text: string;
 }
@@ -66,6 +68,7 @@ export function diskWarnings(disks: readonly Disk[]): Warning[] {
     .filter(({ free, size, daysLeft }) => size > 0 && (free <= (1 - DISK_USED) * size || isShort(daysLeft)))
     .map(({ directory, free, size, daysLeft }) => ({
       what: 'disk',
+      directory,
       text: `${percent(1 - free / size)} of the file system of ${directory} is used${
         isShort(daysLeft)
           ? `, and all of it in ${formatDuration(daysLeft * DAY_MS)}, if it fills as in the last day`
@@ -82,8 +85,8 @@ export function createAnnouncer(log: Log): (mailbox: string | null, warnings: re
   const lasting = new Map<string | null, readonly Warning[]>();
   return (mailbox, warnings) => {
     const before = lasting.get(mailbox) ?? [];
-    for (const { what, text } of warnings)
-      if (!before.some((other) => other.what === what))
+    for (const { what, directory, text } of warnings)
+      if (!before.some((other) => other.what === what && other.directory === directory))
         log.warn('forewarning', { ...(mailbox !== null && { mailbox }), what, text });
     if (warnings.length > 0) lasting.set(mailbox, warnings);
     else lasting.delete(mailbox);

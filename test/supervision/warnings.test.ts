@@ -54,10 +54,11 @@ test('a disk is told of from 90 % on, and where it would be full within a week',
     ...{ directory: '/var/spool/mailwatchd', free, size: 1000, daysLeft },
   });
   expect(diskWarnings([disk(101), disk(500, 7.1)])).toEqual([]);
+  const { directory } = disk(0);
   expect(diskWarnings([disk(52), disk(500, 6.9)])).toEqual([
-    { what: 'disk', text: '94 % of the file system of /var/spool/mailwatchd is used' },
+    { directory, what: 'disk', text: '94 % of the file system of /var/spool/mailwatchd is used' },
     {
-      what: 'disk',
+      ...{ directory, what: 'disk' },
       text: '50 % of the file system of /var/spool/mailwatchd is used, and all of it in 6 d, if it fills as in the last day',
     },
   ]);
@@ -120,4 +121,13 @@ test('a warning is logged once while it lasts, and again when it comes back', ()
   announce('support/INBOX', []);
   announce('support/INBOX', [quota]);
   expect(lines).toHaveLength(2);
+});
+
+test('a disk is told of in the log though another one has been', () => {
+  const lines: string[] = [];
+  const announce = createAnnouncer(collectLog(lines));
+  const full = (directory: string) => ({ directory, free: 1, size: 1000, daysLeft: null });
+  announce(null, diskWarnings([full('/state')]));
+  announce(null, diskWarnings([full('/storage'), full('/state')]));
+  expect(lines.map((line) => / of (\S+) is used/.exec(line)?.[1])).toEqual(['/state', '/storage']);
 });
