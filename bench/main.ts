@@ -11,8 +11,9 @@ import { latency } from './latency.ts';
 import { machine } from './machine.ts';
 import { draw } from './plot.ts';
 import { reconcile } from './reconcile.ts';
+import { sharing } from './sharing.ts';
 
-const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth, comeback, reconcile];
+const BENCHES: readonly Bench[] = [backfill, latency, idle, big, growth, comeback, reconcile, sharing];
 
 const USAGE = `Usage: npm run bench -- [BENCH…] [OPTION…]
 

@@ -5,6 +5,7 @@ import type { MessageMetadata, Quota, Validity } from '../model.ts';
 import type { ProviderName } from '../providers/index.ts';
 import type { FolderStatus } from './folder-status.ts';
 import type { Folder } from './folders.ts';
+import type { OnPush } from './notify.ts';
 
 /** How an account's server is reached. */
 export interface ServerSettings {
@@ -64,6 +65,16 @@ export interface Connection {
    * command where the server has LIST-STATUS (RFC 5819).
    */
   status(paths: readonly string[]): Promise<Map<string, FolderStatus>>;
+  /** Whether the server can push for many folders (RFC 5465). */
+  canNotify(): boolean;
+  /** Whether it does: it accepted `notify`, and took nothing back since. */
+  isNotified(): boolean;
+  /**
+   * Asks the server to push what comes and goes in these folders, in place of those before, whether a command runs or
+   * not; nothing is pushed of the one that is open. False where it refuses; else `wait` hears of nothing from then on
+   * (RFC 5465 §4).
+   */
+  notify(paths: readonly string[], onPush: OnPush): Promise<boolean>;
   listFolders(): Promise<Folder[]>;
   /** The server's name of an existing folder. Throws FOLDER_MISSING. */
   resolveFolder(name: string): Promise<string>;

@@ -24,8 +24,11 @@ export type Word = { type: 'ATOM' | 'STRING'; value: string } | Word[];
 export type Items = ({ value?: unknown } | Items)[];
 
 export interface AskerOptions {
-  /** Sends a command; `onStatus` hears of each STATUS response. Rejects with SERVER_REFUSED at NO and BAD. */
-  command(name: string, words: Word[], onStatus: (attributes: Items) => void): Promise<void>;
+  /**
+   * Sends a command; `onStatus` hears of each STATUS response, and takes those that answer it. Rejects with SERVER_REFUSED
+   * at NO and BAD.
+   */
+  command(name: string, words: Word[], onStatus?: (attributes: Items) => boolean): Promise<void>;
   /** A folder's name as it goes over the wire. */
   encode(path: string): string;
   can(capability: string): boolean;
@@ -41,7 +44,11 @@ export function createAsker({ command, encode, can }: AskerOptions): Asker {
   let listsRefused = false;
 
   /** False where the server refuses: that is the folder's own trouble, and whoever opens it is told, or LIST-STATUS's. */
-  async function asked(name: string, words: Word[], onStatus: (attributes: Items) => void): Promise<boolean> {
+  async function asked(
+    name: string,
+    words: Word[],
+    onStatus: (attributes: Items) => boolean,
+  ): Promise<boolean> {
     try {
       await command(name, words, onStatus);
       return true;
@@ -54,43 +61,61 @@ export function createAsker({ command, encode, can }: AskerOptions): Asker {
   return {
     async ask(paths, figures) {
       const left = new Set(paths);
+      /** Takes the figures of these folders: what the server pushes of others may come in between (RFC 5465). */
+      const taking = (byName: ReadonlyMap<string, string>) => (attributes: Items) => {
+        const path = byName.get(nameOf(attributes));
+        const told = figuresOf(attributes);
+        if (path === undefined || told === null) return false;
+        figures.set(path, told);
+        return true;
+      };
       // A name with a wildcard would stand for others (RFC 3501 §6.3.8).
-      const byName = new Map(paths.filter((path) => !/[*%]/.test(path)).map((path) => [encode(path), path]));
-      if (can('LIST-STATUS') && !listsRefused && byName.size > 1) {
-        const words = [text(''), [...byName.keys()].map(text), atom('RETURN'), [atom('STATUS'), ITEMS]];
-        const listed = await asked('LIST', words, ([name, items]) => {
-          const path = byName.get(valuesOf([name])[0] ?? '');
-          const told = figuresOf(items);
-          if (path !== undefined && told !== null) figures.set(path, told);
-        });
+      const plain = paths.filter((path) => !/[*%]/.test(path));
+      if (can('LIST-STATUS') && !listsRefused && plain.length > 1) {
+        const names = plain.map((path) => text(encode(path)));
+        const words = [text(''), names, atom('RETURN'), [atom('STATUS'), ITEMS]];
+        const listed = await asked('LIST', words, taking(byNames(plain, encode)));
         listsRefused = !listed;
         // It may leave out what it cannot tell just now (RFC 5819 §2): opening that would cost more than STATUS.
         for (const path of figures.keys()) left.delete(path);
       }
-      for (const path of left) {
-        await asked('STATUS', [text(encode(path)), ITEMS], ([, items]) => {
-          const told = figuresOf(items);
-          if (told !== null) figures.set(path, told);
-        });
-      }
+      for (const path of left)
+        await asked('STATUS', [text(encode(path)), ITEMS], taking(byNames([path], encode)));
     },
   };
 }
 
-const atom = (value: string): Word => ({ type: 'ATOM', value });
-const text = (value: string): Word => ({ type: 'STRING', value });
+export const atom = (value: string): Word => ({ type: 'ATOM', value });
+export const text = (value: string): Word => ({ type: 'STRING', value });
 const ITEMS: Word = ['MESSAGES', 'UIDNEXT', 'UIDVALIDITY'].map(atom);
 
-/** A STATUS response's items, `MESSAGES 3 UIDNEXT 8 …`; null where UIDVALIDITY or MESSAGES is missing. */
-function figuresOf(items: Items[number] | undefined): FolderStatus | null {
+/** Paths by what a response calls them. */
+export const byNames = (paths: readonly string[], encode: (path: string) => string) =>
+  new Map(paths.map((path) => [sameInbox(encode(path)), path]));
+
+/** The folder that a STATUS response tells of, as it goes over the wire. */
+export const nameOf = ([name]: Items): string => sameInbox(valuesOf([name])[0] ?? '');
+
+/** In any case it is the same folder (RFC 3501 §5.1). */
+const sameInbox = (name: string): string => (name.toUpperCase() === 'INBOX' ? 'INBOX' : name);
+
+/** What a STATUS response, `name (MESSAGES 3 UIDNEXT 8 …)`, tells of its folder. */
+export function toldOf([, items]: Items): Partial<FolderStatus> {
   const values = valuesOf(Array.isArray(items) ? items : []);
-  const told = new Map<string, string>();
-  for (let at = 0; at + 1 < values.length; at += 2)
-    told.set((values[at] ?? '').toUpperCase(), values[at + 1] ?? '');
-  const uidValidity = told.get('UIDVALIDITY');
-  const exists = told.get('MESSAGES');
-  if (uidValidity === undefined || exists === undefined) return null;
-  return { uidValidity, uidNext: Number(told.get('UIDNEXT') ?? 0), exists: Number(exists) };
+  const told: Partial<FolderStatus> = {};
+  for (let at = 0; at + 1 < values.length; at += 2) {
+    const [item = '', value = ''] = values.slice(at, at + 2);
+    if (item.toUpperCase() === 'UIDVALIDITY') told.uidValidity = value;
+    if (item.toUpperCase() === 'UIDNEXT') told.uidNext = Number(value);
+    if (item.toUpperCase() === 'MESSAGES') told.exists = Number(value);
+  }
+  return told;
+}
+
+/** Null where UIDVALIDITY or MESSAGES is missing. */
+function figuresOf(attributes: Items): FolderStatus | null {
+  const { uidValidity, uidNext = 0, exists } = toldOf(attributes);
+  return uidValidity === undefined || exists === undefined ? null : { uidValidity, uidNext, exists };
 }
 
 /** The texts of a list in a response; a name may come as a literal. */

@@ -14,6 +14,7 @@ import { createAsker, type FolderStatus, type Items, type Word } from './folder-
 import { type Folder, findFolder, isOfTheFolder, nearestFolder } from './folders.ts';
 import { trusting } from './issuers.ts';
 import { meter, type ResponseStream } from './meter.ts';
+import { createNotifier } from './notify.ts';
 import { LARGE_MESSAGE_BYTES, sequenceSet } from './ranges.ts';
 import { metadataOf, originOf, type Row, readRow } from './rows.ts';
 import { createTransport } from './transport.ts';
@@ -270,13 +271,19 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     ...extensionsOf(row, client.capabilities.has('OBJECTID')),
   });
 
-  /** A command that imapflow has no method for; `onStatus` hears of each STATUS response. */
-  async function command(name: string, words: Word[], onStatus?: (items: Items) => void): Promise<void> {
+  /** A command that imapflow has no method for; `onStatus` hears of each STATUS response, and takes its own. */
+  async function command(
+    name: string,
+    words: Word[],
+    onStatus: (attributes: Items) => boolean = () => false,
+  ): Promise<void> {
     await operation(name, async () => {
       // Only imapflow's methods end its IDLE.
       if (client.idling) await client.noop();
-      const STATUS = async ({ attributes }: { attributes: Items }) => onStatus?.(attributes);
-      const response = await (client as unknown as Commands).exec(name, words, { untagged: { STATUS } });
+      const STATUS: OnStatus = async ({ attributes }) => {
+        if (!onStatus(attributes)) notifier.hear(attributes);
+      };
+      const response = await internals.exec(name, words, { untagged: { STATUS } });
       response.next();
     });
   }
@@ -335,14 +342,19 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     if (failure) throw failure;
   }
 
-  const asker = createAsker({
+  const internals = client as unknown as Internals;
+  const wire = {
     command,
-    encode: (path) => encodePath(client, path),
-    can: (capability) => client.capabilities.has(capability),
-  });
+    encode: (path: string) => encodePath(client, path),
+    can: (capability: string) => client.capabilities.has(capability),
+  };
+  const asker = createAsker(wire);
+  const notifier = createNotifier(wire);
+  internals.untaggedHandlers.STATUS = async ({ attributes }) => notifier.hear(attributes);
+  internals.sectionHandlers.NOTIFICATIONOVERFLOW = async () => notifier.overflowed();
 
   const connection: Connection = {
-    can: (capability) => client.capabilities.has(capability),
+    can: wire.can,
 
     async select(name, { readOnly } = { readOnly: false }) {
       const mailbox = await openFolder(name, readOnly);
@@ -382,6 +394,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
       );
       return figures;
     },
+
+    canNotify: notifier.isPossible,
+    isNotified: notifier.isOn,
+    notify: notifier.start,
 
     listFolders,
     resolveFolder,
@@ -619,13 +635,17 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   }
 }
 
-/** imapflow's own way to send a command, not in its types: its version is pinned, and tests of sharing hold this. */
-interface Commands {
-  exec(
-    name: string,
-    words: Word[],
-    options: { untagged: { STATUS: (response: { attributes: Items }) => Promise<void> } },
-  ): Promise<{ next(): void }>;
+type OnStatus = (response: { attributes: Items }) => Promise<void>;
+
+/**
+ * imapflow's own ways to send a command and to hear what no command asked for, not in its types: its version is pinned,
+ * and tests of sharing hold this.
+ */
+interface Internals {
+  exec(name: string, words: Word[], options: { untagged: { STATUS: OnStatus } }): Promise<{ next(): void }>;
+  untaggedHandlers: { STATUS?: OnStatus };
+  /** By response code. */
+  sectionHandlers: Record<string, () => Promise<void>>;
 }
 
 /**

@@ -18,7 +18,7 @@ export interface MailboxReport extends Mailbox {
   since: number;
   /** When the server was heard last. */
   lastHeardAt: number | null;
-  /** When the server last told of a change by itself (RFC 2177). */
+  /** When the server last told of a change by itself (RFC 2177, RFC 5465). */
   lastPushAt: number | null;
   /** How long news waited at most until it was looked for, lately, ms; 0: the server pushes. Null before the first look. */
   worstDelay: number | null;

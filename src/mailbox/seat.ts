@@ -25,14 +25,14 @@ export interface Seat {
   /** Throws `GaveWay` where it is others' turn; back-fill gives way sooner than new mail. */
   giveWay(lane: Lane): void;
   /**
-   * Without a connection: resolves at news, after `milliseconds`, or when `signal` aborts. `onLook` hears of each look:
-   * the longest time lately between two (ms), and when it was (ms since the epoch).
+   * Without a connection: resolves at news, after `milliseconds`, or when `signal` aborts; true where the server told by
+   * itself. `onLook` hears of each look: how long news waited lately, at most (ms), and when it was (ms since the epoch).
    */
   news(
     milliseconds: number,
     signal: AbortSignal,
     onLook: (worstDelay: number, at: number) => void,
-  ): Promise<void>;
+  ): Promise<boolean>;
   /** Somebody may have mended what stood in the way: connects without waiting for the end of a back-off. */
   hurry(): void;
   /** The folder is watched no more. */
@@ -60,7 +60,7 @@ export function ownConnection(
     saw: () => undefined,
     keeps: () => true,
     giveWay: () => undefined,
-    news: async () => undefined,
+    news: async () => false,
     hurry: () => undefined,
     leave: async () => undefined,
   };

@@ -1,13 +1,14 @@
 /**
  * An account with more folders than connections: who has one. The busiest folders keep one and wait in IDLE; at least
  * one serves the rest, which are asked about in turn (`Connection.status`) and get it for as long as their work takes.
+ * Where the server has NOTIFY one of these, the listener, hears of all of them at once: a hint that is never relied on.
  */
 import { sleep } from '../clock.ts';
 import { type MailwatchdError, toMailwatchdError } from '../errors.ts';
 import { type AccountSettings, type ConnectAccountOptions, connectAccount } from './account.ts';
 import { backoff } from './backoff.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
-import { moved } from './folder-status.ts';
+import { type FolderStatus, moved } from './folder-status.ts';
 import { isOfTheFolder } from './folders.ts';
 import { GaveWay, type Seat } from './seat.ts';
 
@@ -32,10 +33,12 @@ const LOOK_AT = { together: 100, alone: 10 };
 const DELAYS = 16;
 /** A folder's work goes on so long while another one has news, or waits for the rest of its own; then it gives way. */
 const SLICE_MS = { urgent: 500, other: 10_000 };
-/** A server that refuses one more connection for its number is asked again after this. */
+/** A server that refuses one more connection for its number, or to push, is asked again after this. */
 const GROW_MS = 60 * 60_000;
 /** What arrived counts for half as much after this. */
 const BUSY_HALF_LIFE_MS = 60 * 60_000;
+/** A folder is opened for a hint so long after it had a connection last; after a wrong one twice as long, up to a look. */
+const HINT_MS = 1_000;
 /** A folder takes another one's IDLE when it is so much busier (and one message more), and not more often. */
 const BUSIER = 2;
 const EXCHANGE_MS = 10 * 60_000;
@@ -46,6 +49,8 @@ interface Line {
   controller: AbortController;
   /** Whose it is; `look` while it is used for one, null where it is free. */
   user: Place | 'look' | null;
+  /** The folders that NOTIFY named here, null before: of such connections there is one, and IDLE is no use on it (RFC 5465 §4). */
+  listensTo: ReadonlySet<string> | null;
   /** How much trouble there had been when it was made: what it does says nothing of later trouble. */
   troubles: number;
 }
@@ -65,6 +70,10 @@ interface Place {
   since: number;
   /** While it waits for news on its connection. */
   keeping: boolean;
+  /** The server told of other figures than `seen`, by itself or asked; `at`: monotonic ms. */
+  hint: { at: number; isPush: boolean } | null;
+  /** How long after `since` a hint opens the folder, ms. */
+  patience: number;
   /** Asks for the connection back. */
   leave(): void;
 }
@@ -82,6 +91,8 @@ export function shareConnections(options: SharingOptions): Sharing {
   const { account, connections: most, clock, log } = options;
   const random = options.random ?? Math.random;
   const lookEvery = account.pollEvery / LOOKS_PER_POLL;
+  /** A look also proves the listener alive, as the renewal of IDLE does. */
+  const listenEvery = Math.min(lookEvery, account.idleRenewEvery);
   /** The busiest first, in the order of the configuration at the start; changed by `exchange` only. */
   const places: Place[] = [];
   const waiters: Waiter[] = [];
@@ -102,17 +113,29 @@ export function shareConnections(options: SharingOptions): Sharing {
   /** All that there ever were. */
   let troubles = 0;
   let idles = true;
+  /** As the connection that was made last could. */
+  let notifies = false;
+  /** From when on the listener may be told of the folders, monotonic ms. */
+  let listenAt = 0;
+  /** Whether the listener was pushed to, or a look found since what was not pushed. */
+  let hearing: 'unproven' | 'proven' | 'deaf' = 'unproven';
   let exchangedAt = Number.NEGATIVE_INFINITY;
   let cancelAlarm: () => void = () => undefined;
   let closed = false;
 
   const now = () => clock.monotonic();
-  const freeLine = () => [...lines].find(({ user }) => user === null);
+  const freeLines = () => [...lines].filter(({ user }) => user === null);
+  const listener = () => [...lines].find(({ listensTo }) => listensTo !== null);
+  /** Of the folder that is open on it the listener hears nothing: whoever works takes another one, if there is one. */
+  const freeLine = () => freeLines().find(({ listensTo }) => listensTo === null) ?? freeLines()[0];
   /** One connection always serves the rest. */
   const mayKeep = (place: Place) => places.indexOf(place) < capacity - 1;
-  const lookDueAt = (place: Place) => place.lookedAt + lookEvery;
+  const lookDueAt = ({ lookedAt }: Place) => lookedAt + (listener() === undefined ? lookEvery : listenEvery);
+  const hintDueAt = ({ since, patience }: Place) => since + patience;
   const away = () => places.filter((place) => place.away !== null);
-  const isLookDue = () => !looking && away().some((place) => lookDueAt(place) <= now());
+  const isLookDue = () => !looking && (away().some((place) => lookDueAt(place) <= now()) || isListenerDue());
+  const isAtWork = (place: Place) => [...lines].some(({ user }) => user === place);
+  const pathsSeen = () => places.flatMap(({ seen }) => seen?.path ?? []);
   /** Urgent ones are as if they had waited for `pollEvery` already. */
   const rank = ({ urgent, since }: Waiter) => since - (urgent ? account.pollEvery : 0);
 
@@ -122,9 +145,10 @@ export function shareConnections(options: SharingOptions): Sharing {
     if (closed) return;
     for (const line of lines) if (line.user === null && line.connection.isClosed()) lines.delete(line);
     if (now() >= growAt) capacity = most;
+    for (const place of away()) if (place.hint !== null && hintDueAt(place) <= now()) place.away?.tell();
     let line = freeLine();
     if (line !== undefined && isLookDue() && !(lookedLast && waiters.length > 0)) {
-      void look(line);
+      void look(freeLines().find(({ listensTo }) => listensTo !== null) ?? line);
       line = freeLine();
     }
     while (line !== undefined && waiters.length > 0) {
@@ -137,16 +161,20 @@ export function shareConnections(options: SharingOptions): Sharing {
     const isWanted = waiters.length > 0 || isLookDue();
     if (isWanted && opening === null && lines.size < capacity && now() >= openAt) void open();
     else if (!isWanted) recallKeeper();
-    const alarms = [...(looking ? [] : away().map(lookDueAt)), openAt, growAt].filter((at) => at > now());
+    const hinted = away().filter(({ hint }) => hint !== null);
+    const looks = looking ? [] : [...away().map(lookDueAt), listenAt];
+    const alarms = [...looks, ...hinted.map(hintDueAt), openAt, growAt].filter((at) => at > now());
     if (alarms.length > 0) cancelAlarm = clock.after(Math.min(...alarms) - now(), pump);
   }
 
-  /** Where more than one connection is to spare, the busiest folder that is away comes and keeps it. */
+  /** Where a connection is to spare beside the one that serves the rest, the busiest folder that is away comes and keeps it. */
   function recallKeeper(): void {
-    const free = [...lines].filter(({ user }) => user === null).length;
+    const keeper = places.find((place) => place.away !== null && mayKeep(place));
+    if (!idles || keeper === undefined) return;
+    const spare = freeLines().filter(({ listensTo }) => listensTo === null).length;
     const mayOpen = opening === null && lines.size < capacity && now() >= openAt;
-    if (!idles || free === 0 || (free === 1 && !mayOpen)) return;
-    places.find((place) => place.away !== null && mayKeep(place))?.away?.tell();
+    if (listener() === undefined ? spare > 1 || (spare === 1 && mayOpen) : spare > 0) keeper.away?.tell();
+    else if (listener() !== undefined && mayOpen) void open();
   }
 
   async function open(): Promise<void> {
@@ -162,7 +190,8 @@ export function shareConnections(options: SharingOptions): Sharing {
         throw error;
       }
       if (lines.size === most - 1) isLimited = false;
-      lines.add({ connection, controller, user: null, troubles });
+      notifies = connection.canNotify();
+      lines.add({ connection, controller, user: null, listensTo: null, troubles });
       log.debug('connected', { server: `${account.host}:${account.port}`, connections: lines.size });
       if (closed) await dismiss();
     } catch (thrown) {
@@ -211,15 +240,19 @@ export function shareConnections(options: SharingOptions): Sharing {
     lookedLast = true;
     line.user = 'look';
     const { connection } = line;
-    const asked = away()
-      .filter((place) => now() - place.lookedAt >= lookEvery / 2)
-      .sort((a, b) => a.lookedAt - b.lookedAt)
-      .slice(0, connection.can('LIST-STATUS') ? LOOK_AT.together : LOOK_AT.alone);
+    let asked: Place[] = [];
     try {
+      const begun = await listen(line);
+      asked = away()
+        .filter((place) => begun || now() - place.lookedAt >= lookEvery / 2)
+        .sort((a, b) => a.lookedAt - b.lookedAt)
+        .slice(0, connection.can('LIST-STATUS') ? LOOK_AT.together : LOOK_AT.alone);
       const told = await connection.status(asked.flatMap(({ seen }) => seen?.path ?? []));
       for (const place of asked) {
         const figures = told.get(place.seen?.path ?? '');
-        if (figures === undefined || place.seen === null || moved(place.seen, figures)) place.away?.tell();
+        const isNews = figures !== undefined && place.seen !== null && moved(place.seen, figures);
+        if (isNews && place.hint === null && !begun && listensFor(place)) hearing = 'deaf';
+        if (isNews || figures === undefined || place.seen === null) place.away?.tell();
         else lookedAt(place);
       }
       worked(line);
@@ -237,16 +270,81 @@ export function shareConnections(options: SharingOptions): Sharing {
     }
   }
 
+  /**
+   * Whether the server is to be told which folders to push for: it pushes for none, or there are more by now. Dovecot 2.3
+   * pushes nothing more once its dovecot.list.index.log was rotated, until it is told again.
+   */
+  function isListenerDue(): boolean {
+    if (!notifies || now() < listenAt || waiters.length > 0 || away().length === 0) return false;
+    // One that is being opened is named as well.
+    if (places.some((place) => place.seen === null && isAtWork(place))) return false;
+    const line = listener();
+    if (!line?.connection.isNotified() || hearing === 'deaf') return true;
+    return pathsSeen().some((path) => !line.listensTo?.has(path));
+  }
+
+  /** Before a look, so that nothing falls in between: whether all are to be asked about for that. */
+  async function listen(line: Line): Promise<boolean> {
+    if (!isListenerDue()) return false;
+    listenAt = now() + listenEvery;
+    if ((listener() ?? line) !== line) return false;
+    // Also where the connection ends of it.
+    listenAt = now() + GROW_MS;
+    const paths = pathsSeen();
+    hearing = 'unproven';
+    const isAccepted = await line.connection.notify(paths, (path, told) => {
+      const place = places.find(({ seen }) => seen?.path === path);
+      if (place === undefined) return;
+      hearing = 'proven';
+      hint(place, told, true);
+    });
+    log.debug('listening', { folders: paths.length, accepted: isAccepted });
+    if (!isAccepted) return false;
+    line.listensTo = new Set(paths);
+    listenAt = now() + listenEvery;
+    return true;
+  }
+
+  /** What the server tells is not believed: at most the folder is opened, and the ledger asked. */
+  function hint(place: Place, told: Partial<FolderStatus>, isPush: boolean): void {
+    const { seen } = place;
+    if (place.hint !== null || seen === null || !moved(seen, { ...seen, ...told })) return;
+    place.hint = { at: now(), isPush };
+    pump();
+  }
+
+  function listensFor({ seen }: Place): boolean {
+    const line = listener();
+    return seen !== null && line?.listensTo?.has(seen.path) === true && line.connection.isNotified();
+  }
+
   function lookedAt(place: Place): void {
-    if (place.seen !== null && !place.keeping)
-      place.delays = [...place.delays, now() - place.lookedAt].slice(-DELAYS);
+    const { seen, keeping, hint } = place;
+    if (seen !== null && !keeping) {
+      const isHeard = hearing === 'proven' && listensFor(place);
+      const delay = hint !== null ? now() - hint.at : isHeard ? 0 : now() - place.lookedAt;
+      place.delays = [...place.delays, delay].slice(-DELAYS);
+    }
     place.lookedAt = now();
     place.away?.onLook(Math.max(...place.delays), clock.now());
   }
 
-  async function drop(line: Line, error: MailwatchdError): Promise<void> {
+  /** The work of a folder ended well. While it was open the listener heard nothing of it. */
+  async function settle(line: Line, place: Place): Promise<void> {
+    try {
+      const path = place.seen?.path;
+      if (line.listensTo !== null && path !== undefined)
+        hint(place, (await line.connection.status([path])).get(path) ?? {}, false);
+      worked(line);
+    } catch (thrown) {
+      await drop(line, thrown);
+    }
+  }
+
+  async function drop(line: Line, thrown: unknown): Promise<void> {
     lines.delete(line);
-    trouble(error, line.troubles === troubles);
+    if (!line.controller.signal.aborted)
+      trouble(toMailwatchdError(thrown, 'INTERNAL', { where: account.name }), line.troubles === troubles);
     await line.connection.logout();
   }
 
@@ -290,6 +388,8 @@ export function shareConnections(options: SharingOptions): Sharing {
         away: null,
         since: 0,
         keeping: false,
+        hint: null,
+        patience: HINT_MS,
         leave: () => undefined,
       };
       places.push(place);
@@ -331,16 +431,13 @@ export function shareConnections(options: SharingOptions): Sharing {
           }),
 
         async giveBack(connection, error) {
-          signal.removeEventListener('abort', end);
           place.keeping = false;
           const line = lineOf(connection);
+          const ended = line?.controller.signal.aborted || (error !== null && !isOfTheFolder(error));
+          if (line !== undefined) await (ended ? drop(line, error) : settle(line, place));
+          signal.removeEventListener('abort', end);
           if (line === undefined) return;
           line.user = null;
-          if (line.controller.signal.aborted) {
-            lines.delete(line);
-            await connection.logout();
-          } else if (error === null || isOfTheFolder(error)) worked(line);
-          else await drop(line, toMailwatchdError(error, 'INTERNAL', { where: account.name }));
           pump();
         },
 
@@ -351,15 +448,21 @@ export function shareConnections(options: SharingOptions): Sharing {
             place.busyAt = now();
           }
           lookedAt(place);
+          if (place.hint !== null) {
+            const isTrue = seen === null || moved(seen, selected);
+            place.patience = isTrue ? HINT_MS : Math.min(2 * place.patience, lookEvery);
+            place.hint = null;
+          }
           place.seen = selected;
         },
 
         keeps(connection) {
+          const listens = lineOf(connection)?.listensTo !== null;
           idles = connection.canIdle();
           // In IDLE it was looked at all the time.
           if (place.keeping) place.lookedAt = now();
           // Whoever waits goes first; who keeps it already is not disturbed for that.
-          place.keeping = idles && mayKeep(place) && (place.keeping || waiters.length === 0);
+          place.keeping = idles && !listens && mayKeep(place) && (place.keeping || waiters.length === 0);
           return place.keeping;
         },
 
@@ -386,6 +489,7 @@ export function shareConnections(options: SharingOptions): Sharing {
           await sleep(clock, milliseconds, told.signal);
           until.removeEventListener('abort', tell);
           place.away = null;
+          return place.hint?.isPush === true;
         },
 
         hurry() {

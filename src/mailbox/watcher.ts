@@ -199,7 +199,7 @@ export function watchMailbox(options: WatchOptions): Watcher {
 
   async function awaitNews(): Promise<void> {
     reporter.state('polling');
-    await seat.news(dueIn(), nudged.signal, reporter.looked);
+    if (await seat.news(dueIn(), nudged.signal, reporter.looked)) reporter.pushed();
     takeNudge();
   }
 

@@ -41,6 +41,8 @@ export interface ScriptedSession {
   number: number;
   folder: ScriptedFolder | null;
   idling: boolean;
+  /** Whether it asked to be told of a folder that is not open (NOTIFY, RFC 5465). */
+  listensTo(folder: string): boolean;
   secure: boolean;
   /** Null outside of TLS. */
   tls: TLSSocket | null;
@@ -107,7 +109,7 @@ export interface ScriptedServer extends AsyncDisposable {
   greeting: string | null;
   /** Whether clients need not log in. */
   preauthenticated: boolean;
-  /** Whether sessions that are idle are told of what happens. */
+  /** Whether sessions that are idle, or asked to be told, are told of what happens. */
   pushes: boolean;
   script: Script | undefined;
   accept: Accept | undefined;
@@ -127,9 +129,9 @@ export interface ScriptedServer extends AsyncDisposable {
   stopListening(): void;
   listen(): Promise<void>;
   createFolder(name: string, values?: Partial<ScriptedFolder>): ScriptedFolder;
-  /** Puts a message into a folder and tells sessions that are idle. Returns its UID. */
+  /** Puts a message into a folder and tells sessions that are idle, or asked to be told. Returns its UID. */
   deliver(folder: string, source: string | Buffer, values?: Partial<ScriptedMessage>): number;
-  /** Removes a message and tells sessions that are idle. */
+  /** Removes a message and tells them likewise. */
   expunge(folder: string, uid: number): void;
   /** Resolves when the `count`-th command (from now on) that matches has been received. */
   seen(pattern: RegExp, count?: number): Promise<Command>;
@@ -226,18 +228,14 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
         uid,
       });
       if (folder.uidNext !== null) folder.uidNext = Math.max(folder.uidNext, uid + 1);
-      for (const session of server.sessions)
-        if (server.pushes && session.idling && session.folder === folder)
-          session.send(`* ${folder.messages.length} EXISTS`);
+      push(folder, `* ${folder.messages.length} EXISTS`);
       return uid;
     },
     expunge(name, uid) {
       const folder = server.folders.get(name)!;
       const index = folder.messages.findIndex((message) => message.uid === uid);
       folder.messages.splice(index, 1);
-      for (const session of server.sessions)
-        if (server.pushes && session.idling && session.folder === folder)
-          session.send(`* ${index + 1} EXPUNGE`);
+      push(folder, `* ${index + 1} EXPUNGE`);
     },
     seen: (pattern, count = 1) =>
       new Promise((resolve) => {
@@ -257,6 +255,18 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
   };
   server.createFolder('INBOX');
 
+  /** RFC 5465 §5.2 and §5.3: of a folder that is not open UIDNEXT and MESSAGES. */
+  function push(folder: ScriptedFolder, line: string): void {
+    if (!server.pushes) return;
+    for (const session of server.sessions) {
+      if (session.idling && session.folder === folder) session.send(line);
+      if (session.folder !== folder && session.listensTo(folder.name))
+        session.send(
+          `* STATUS "${folder.name}" (UIDNEXT ${folder.uidNext} MESSAGES ${folder.messages.length})`,
+        );
+    }
+  }
+
   function serve(initial: Socket, number: number, connectedAt: number): void {
     let socket = initial;
     let buffered = Buffer.alloc(0);
@@ -267,6 +277,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
     /** What the next line of the client answers (RFC 3501 §6.2.2). */
     let sasl: ((line: string) => void) | null = null;
     let idleTag: string | null = null;
+    let listensTo: ScriptedSession['listensTo'] = () => false;
 
     const put = (bytes: Buffer): void => {
       if (session.alive()) socket.write(bytes);
@@ -280,6 +291,7 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
       number,
       folder: null,
       idling: false,
+      listensTo: (name) => listensTo(name),
       secure: security === 'tls',
       tls: initial instanceof TLSSocket ? initial : null,
       alive: () => !socket.destroyed && socket.writable,
@@ -473,6 +485,15 @@ export async function startScriptedServer(options: ScriptedOptions = {}): Promis
           const folder = server.folders.get(words[0] ?? '');
           if (folder === undefined) return session.send(`${tag} NO [NONEXISTENT] no such folder`);
           session.send(status(folder));
+          return ok();
+        }
+        case 'NOTIFY': {
+          const [, names, personal] =
+            /^SET \((?:mailboxes \((.*?)\)|(personal)) \(MessageNew MessageExpunge\)\)$/.exec(rest) ?? [];
+          if (names === undefined && personal === undefined && rest !== 'NONE')
+            return session.send(`${tag} BAD what?`);
+          const named = new Set(tokens(names ?? ''));
+          listensTo = (name) => personal !== undefined || named.has(name);
           return ok();
         }
         case 'UNSELECT':

@@ -1,0 +1,82 @@
+/** Has a server push what comes and goes in many folders on one connection (RFC 5465). A push is only a hint. */
+import { type ErrorCode, MailwatchdError } from '../errors.ts';
+import {
+  type AskerOptions,
+  atom,
+  byNames,
+  type FolderStatus,
+  type Items,
+  nameOf,
+  text,
+  toldOf,
+  type Word,
+} from './folder-status.ts';
+
+/** As many as Dovecot takes by their names; for more the server is asked to push of all folders that are the user's own. */
+const MOST_NAMES = 100;
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['SERVER_REFUSED', 'SERVER_UNAVAILABLE']);
+/** Only together (RFC 5465 §5). */
+const EVENTS: Word = ['MessageNew', 'MessageExpunge'].map(atom);
+
+/** Hears that a folder changed, and what it holds now as far as the server tells. */
+export type OnPush = (path: string, told: Partial<FolderStatus>) => void;
+
+export interface Notifier {
+  /** Not without UNSELECT (RFC 3691) either: of a folder that is open nothing is pushed (RFC 5465 §3.1). */
+  isPossible(): boolean;
+  /** Whether the server said that it pushes, and took nothing back since. */
+  isOn(): boolean;
+  /** Asks for pushes of these folders, in place of those before. False where the server refuses. */
+  start(paths: readonly string[], onPush: OnPush): Promise<boolean>;
+  /** A STATUS response that answers no command. */
+  hear(attributes: Items): void;
+  /** NOTIFICATIONOVERFLOW: the server pushes no more (RFC 5465 §5.8). */
+  overflowed(): void;
+}
+
+/** Of one connection. */
+export function createNotifier({ command, encode, can }: AskerOptions): Notifier {
+  let wasOn = false;
+  let on = false;
+  let paths: ReadonlyMap<string, string> = new Map();
+  let onPush: OnPush = () => undefined;
+
+  async function isAccepted(words: Word[]): Promise<boolean> {
+    try {
+      // Before the answer: an overflow may follow it at once.
+      on = true;
+      await command('NOTIFY', words);
+      wasOn = true;
+      return true;
+    } catch (error) {
+      on = false;
+      // Dovecot's "Too many mailbox names" reads as if it bore them later. If the connection ended, the next command tells.
+      if (error instanceof MailwatchdError && REFUSALS.has(error.code)) return false;
+      throw error;
+    }
+  }
+
+  return {
+    isPossible: () => can('NOTIFY') && can('UNSELECT'),
+    isOn: () => on,
+    async start(wanted, listener) {
+      // Dovecot 2.3 neither reads nor writes names in modified UTF-7 here (RFC 3501 §5.1.3), but in UTF-8.
+      paths = new Map([...byNames(wanted, (path) => path), ...byNames(wanted, encode)]);
+      onPush = listener;
+      // Dovecot 2.3 falls silent where SET replaces SET.
+      if (wasOn) await command('NOTIFY', [atom('NONE')]);
+      // So one that would be written in it is not named.
+      const isNameable = wanted.length <= MOST_NAMES && wanted.every((path) => encode(path) === path);
+      const named = [atom('mailboxes'), wanted.map(text), EVENTS];
+      if (isNameable && (await isAccepted([atom('SET'), named]))) return true;
+      return isAccepted([atom('SET'), [atom('personal'), EVENTS]]);
+    },
+    hear(attributes) {
+      const path = paths.get(nameOf(attributes));
+      if (path !== undefined) onPush(path, toldOf(attributes));
+    },
+    overflowed() {
+      on = false;
+    },
+  };
+}
