@@ -130,7 +130,8 @@ export function shareConnections(options: SharingOptions): Sharing {
   const freeLine = () => freeLines().find(({ listensTo }) => listensTo === null) ?? freeLines()[0];
   /** One connection always serves the rest. */
   const mayKeep = (place: Place) => places.indexOf(place) < capacity - 1;
-  const lookDueAt = ({ lookedAt }: Place) => lookedAt + (listener() === undefined ? lookEvery : listenEvery);
+  const lookInterval = () => (listener() === undefined ? lookEvery : listenEvery);
+  const lookDueAt = ({ lookedAt }: Place) => lookedAt + lookInterval();
   const hintDueAt = ({ since, patience }: Place) => since + patience;
   const away = () => places.filter((place) => place.away !== null);
   const isLookDue = () => !looking && (away().some((place) => lookDueAt(place) <= now()) || isListenerDue());
@@ -244,10 +245,11 @@ export function shareConnections(options: SharingOptions): Sharing {
     try {
       const begun = await listen(line);
       asked = away()
-        .filter((place) => begun || now() - place.lookedAt >= lookEvery / 2)
+        .filter((place) => begun || now() - place.lookedAt >= lookInterval() / 2)
         .sort((a, b) => a.lookedAt - b.lookedAt)
         .slice(0, connection.can('LIST-STATUS') ? LOOK_AT.together : LOOK_AT.alone);
       const told = await connection.status(asked.flatMap(({ seen }) => seen?.path ?? []));
+      if (begun) listenAt = now() + listenEvery;
       for (const place of asked) {
         const figures = told.get(place.seen?.path ?? '');
         const isNews = figures !== undefined && place.seen !== null && moved(place.seen, figures);
@@ -288,7 +290,7 @@ export function shareConnections(options: SharingOptions): Sharing {
     if (!isListenerDue()) return false;
     listenAt = now() + listenEvery;
     if ((listener() ?? line) !== line) return false;
-    // Also where the connection ends of it.
+    // Also where the connection ends of it, be it after the server accepted: until the look has its answer.
     listenAt = now() + GROW_MS;
     const paths = pathsSeen();
     hearing = 'unproven';
@@ -301,7 +303,6 @@ export function shareConnections(options: SharingOptions): Sharing {
     log.debug('listening', { folders: paths.length, accepted: isAccepted });
     if (!isAccepted) return false;
     line.listensTo = new Set(paths);
-    listenAt = now() + listenEvery;
     return true;
   }
 

@@ -214,12 +214,21 @@ test.each([
   await rig.stop();
 });
 
-test('a server that ends the connection at NOTIFY is not asked again for an hour', async () => {
+test.each([
+  ['at NOTIFY', ({ session }: Command) => session.destroy()],
+  [
+    'once it accepted NOTIFY',
+    (command: Command) => {
+      command.session.answer(command);
+      command.session.end('* BYE that was too much');
+    },
+  ],
+])('a server that ends the connection %s is not asked again for an hour', async (_, ending) => {
   await using rig = await share(NAMES, 2, {
     capabilities: NOTIFY,
-    script: ({ name, session }) => {
-      if (name !== 'NOTIFY') return undefined;
-      session.destroy();
+    script(command) {
+      if (command.name !== 'NOTIFY') return undefined;
+      ending(command);
       return true;
     },
   });
@@ -463,5 +472,17 @@ test('what comes between the first opening of a folder and NOTIFY is looked for'
   });
   await rig.until(() => rig.published('Orders').length === 1);
   expect(rig.clock.monotonic()).toBe(0);
+  await rig.stop();
+});
+
+test('where folders are looked at seldom, a look at the renewal of IDLE asks about them once', async () => {
+  await using rig = await listening(NAMES, 2, { pollEvery: 60 * POLL_MS });
+  const { server, clock } = rig;
+  for (let look = 1; look <= 3; look++) {
+    clock.advance(IDLE_RENEW_MS);
+    await rig.until(() => count(server.commands, /^STATUS/) >= 4 * look);
+    await turns();
+    expect(count(server.commands, /^STATUS/)).toBe(4 * look);
+  }
   await rig.stop();
 });
