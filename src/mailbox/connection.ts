@@ -67,14 +67,14 @@ export interface Connection {
   status(paths: readonly string[]): Promise<Map<string, FolderStatus>>;
   /** Whether the server can push for many folders (RFC 5465). */
   canNotify(): boolean;
-  /** Whether it does: it accepted `notify`, and took nothing back since. */
+  /** Whether it does: it accepted `notify`, took nothing back since, and the connection did not end. */
   isNotified(): boolean;
   /**
    * Asks the server to push what comes and goes in these folders, in place of those before, whether a command runs or
-   * not; nothing is pushed of the one that is open. False where it refuses; else `wait` hears of nothing from then on
-   * (RFC 5465 §4).
+   * not; nothing is pushed of the one that is open. `onSilence`: it takes that back, or the connection ends. False where
+   * it refuses; else `wait` hears of nothing from then on (RFC 5465 §4).
    */
-  notify(paths: readonly string[], onPush: OnPush): Promise<boolean>;
+  notify(paths: readonly string[], onPush: OnPush, onSilence: () => void): Promise<boolean>;
   listFolders(): Promise<Folder[]>;
   /** The server's name of an existing folder. Throws FOLDER_MISSING. */
   resolveFolder(name: string): Promise<string>;

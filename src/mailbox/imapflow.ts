@@ -141,6 +141,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   client.on('close', () => {
     closed = true;
     wake();
+    notifier.silenced();
   });
   const onNews = () => {
     news = true;
@@ -351,7 +352,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const asker = createAsker(wire);
   const notifier = createNotifier(wire);
   internals.untaggedHandlers.STATUS = async ({ attributes }) => notifier.hear(attributes);
-  internals.sectionHandlers.NOTIFICATIONOVERFLOW = async () => notifier.overflowed();
+  internals.sectionHandlers.NOTIFICATIONOVERFLOW = async () => notifier.silenced();
 
   const connection: Connection = {
     can: wire.can,

@@ -26,20 +26,22 @@ export interface Notifier {
   isPossible(): boolean;
   /** Whether the server said that it pushes, and took nothing back since. */
   isOn(): boolean;
-  /** Asks for pushes of these folders, in place of those before. False where the server refuses. */
-  start(paths: readonly string[], onPush: OnPush): Promise<boolean>;
+  /** Asks for pushes of these folders, in place of those before, until `onSilence`. False where the server refuses. */
+  start(paths: readonly string[], onPush: OnPush, onSilence: () => void): Promise<boolean>;
   /** A STATUS response that answers no command. */
   hear(attributes: Items): void;
-  /** NOTIFICATIONOVERFLOW: the server pushes no more (RFC 5465 §5.8). */
-  overflowed(): void;
+  /** The server pushes no more: NOTIFICATIONOVERFLOW (RFC 5465 §5.8), or the connection ended. */
+  silenced(): void;
 }
 
 /** Of one connection. */
 export function createNotifier({ command, encode, can }: AskerOptions): Notifier {
   let wasOn = false;
   let on = false;
-  let paths: ReadonlyMap<string, string> = new Map();
+  /** Paths as the server may call them. */
+  let names: ReadonlyMap<string, string>[] = [];
   let onPush: OnPush = () => undefined;
+  let onSilence: () => void = () => undefined;
 
   async function isAccepted(words: Word[]): Promise<boolean> {
     try {
@@ -59,10 +61,11 @@ export function createNotifier({ command, encode, can }: AskerOptions): Notifier
   return {
     isPossible: () => can('NOTIFY') && can('UNSELECT'),
     isOn: () => on,
-    async start(wanted, listener) {
+    async start(wanted, push, silence) {
       // Dovecot 2.3 neither reads nor writes names in modified UTF-7 here (RFC 3501 §5.1.3), but in UTF-8.
-      paths = new Map([...byNames(wanted, (path) => path), ...byNames(wanted, encode)]);
-      onPush = listener;
+      names = [byNames(wanted, (path) => path), byNames(wanted, encode)];
+      onPush = push;
+      onSilence = silence;
       // Dovecot 2.3 falls silent where SET replaces SET.
       if (wasOn) await command('NOTIFY', [atom('NONE')]);
       // So one that would be written in it is not named.
@@ -72,11 +75,15 @@ export function createNotifier({ command, encode, can }: AskerOptions): Notifier
       return isAccepted([atom('SET'), [atom('personal'), EVENTS]]);
     },
     hear(attributes) {
-      const path = paths.get(nameOf(attributes));
-      if (path !== undefined) onPush(path, toldOf(attributes));
+      const name = nameOf(attributes);
+      // Of two, where the one is called as the other one is written.
+      for (const path of new Set(names.flatMap((byName) => byName.get(name) ?? [])))
+        onPush(path, toldOf(attributes));
     },
-    overflowed() {
+    silenced() {
+      if (!on) return;
       on = false;
+      onSilence();
     },
   };
 }

@@ -10,6 +10,7 @@ import { backoff } from './backoff.ts';
 import { type Connection, type Selected, Stopped } from './connection.ts';
 import { type FolderStatus, moved } from './folder-status.ts';
 import { isOfTheFolder } from './folders.ts';
+import { createListener } from './listener.ts';
 import { GaveWay, type Seat } from './seat.ts';
 
 export interface SharingOptions extends Omit<ConnectAccountOptions, 'signal'> {
@@ -49,8 +50,6 @@ interface Line {
   controller: AbortController;
   /** Whose it is; `look` while it is used for one, null where it is free. */
   user: Place | 'look' | null;
-  /** The folders that NOTIFY named here, null before: of such connections there is one, and IDLE is no use on it (RFC 5465 §4). */
-  listensTo: ReadonlySet<string> | null;
   /** How much trouble there had been when it was made: what it does says nothing of later trouble. */
   troubles: number;
 }
@@ -72,8 +71,12 @@ interface Place {
   keeping: boolean;
   /** The server told of other figures than `seen`, by itself or asked; `at`: monotonic ms. */
   hint: { at: number; isPush: boolean } | null;
+  /** The highest UIDNEXT that was pushed since the server was asked last: what it answers may be older. */
+  pushedUidNext: number;
   /** How long after `since` a hint opens the folder, ms. */
   patience: number;
+  /** On which connection it was pushed for; null before, and where a look found what was not pushed. */
+  heardOn: Connection | null;
   /** Asks for the connection back. */
   leave(): void;
 }
@@ -115,28 +118,32 @@ export function shareConnections(options: SharingOptions): Sharing {
   let idles = true;
   /** As the connection that was made last could. */
   let notifies = false;
-  /** From when on the listener may be told of the folders, monotonic ms. */
-  let listenAt = 0;
-  /** Whether the listener was pushed to, or a look found since what was not pushed. */
-  let hearing: 'unproven' | 'proven' | 'deaf' = 'unproven';
   let exchangedAt = Number.NEGATIVE_INFINITY;
   let cancelAlarm: () => void = () => undefined;
   let closed = false;
 
   const now = () => clock.monotonic();
   const freeLines = () => [...lines].filter(({ user }) => user === null);
-  const listener = () => [...lines].find(({ listensTo }) => listensTo !== null);
+  const listener = createListener({ now, log, every: listenEvery, refusedFor: GROW_MS, onSilence: pump });
+  const listens = ({ connection }: Line) => connection === listener.connection();
   /** Of the folder that is open on it the listener hears nothing: whoever works takes another one, if there is one. */
-  const freeLine = () => freeLines().find(({ listensTo }) => listensTo === null) ?? freeLines()[0];
+  const freeLine = () => freeLines().find((line) => !listens(line)) ?? freeLines()[0];
   /** One connection always serves the rest. */
   const mayKeep = (place: Place) => places.indexOf(place) < capacity - 1;
-  const lookInterval = () => (listener() === undefined ? lookEvery : listenEvery);
+  const lookInterval = () => (listener.connection() === null ? lookEvery : listenEvery);
   const lookDueAt = ({ lookedAt }: Place) => lookedAt + lookInterval();
   const hintDueAt = ({ since, patience }: Place) => since + patience;
   const away = () => places.filter((place) => place.away !== null);
   const isLookDue = () => !looking && (away().some((place) => lookDueAt(place) <= now()) || isListenerDue());
   const isAtWork = (place: Place) => [...lines].some(({ user }) => user === place);
   const pathsSeen = () => places.flatMap(({ seen }) => seen?.path ?? []);
+  /** One that is being opened is named as well: it is waited for. */
+  const isListenerDue = () =>
+    notifies &&
+    waiters.length === 0 &&
+    away().length > 0 &&
+    listener.isDue(pathsSeen()) &&
+    !places.some((place) => place.seen === null && isAtWork(place));
   /** Urgent ones are as if they had waited for `pollEvery` already. */
   const rank = ({ urgent, since }: Waiter) => since - (urgent ? account.pollEvery : 0);
 
@@ -149,7 +156,7 @@ export function shareConnections(options: SharingOptions): Sharing {
     for (const place of away()) if (place.hint !== null && hintDueAt(place) <= now()) place.away?.tell();
     let line = freeLine();
     if (line !== undefined && isLookDue() && !(lookedLast && waiters.length > 0)) {
-      void look(freeLines().find(({ listensTo }) => listensTo !== null) ?? line);
+      void look(freeLines().find(listens) ?? line);
       line = freeLine();
     }
     while (line !== undefined && waiters.length > 0) {
@@ -163,7 +170,7 @@ export function shareConnections(options: SharingOptions): Sharing {
     if (isWanted && opening === null && lines.size < capacity && now() >= openAt) void open();
     else if (!isWanted) recallKeeper();
     const hinted = away().filter(({ hint }) => hint !== null);
-    const looks = looking ? [] : [...away().map(lookDueAt), listenAt];
+    const looks = looking ? [] : [...away().map(lookDueAt), listener.dueAt()];
     const alarms = [...looks, ...hinted.map(hintDueAt), openAt, growAt].filter((at) => at > now());
     if (alarms.length > 0) cancelAlarm = clock.after(Math.min(...alarms) - now(), pump);
   }
@@ -172,10 +179,11 @@ export function shareConnections(options: SharingOptions): Sharing {
   function recallKeeper(): void {
     const keeper = places.find((place) => place.away !== null && mayKeep(place));
     if (!idles || keeper === undefined) return;
-    const spare = freeLines().filter(({ listensTo }) => listensTo === null).length;
+    const isListening = listener.connection() !== null;
+    const spare = freeLines().filter((line) => !listens(line)).length;
     const mayOpen = opening === null && lines.size < capacity && now() >= openAt;
-    if (listener() === undefined ? spare > 1 || (spare === 1 && mayOpen) : spare > 0) keeper.away?.tell();
-    else if (listener() !== undefined && mayOpen) void open();
+    if (isListening ? spare > 0 : spare > 1 || (spare === 1 && mayOpen)) keeper.away?.tell();
+    else if (isListening && mayOpen) void open();
   }
 
   async function open(): Promise<void> {
@@ -192,7 +200,7 @@ export function shareConnections(options: SharingOptions): Sharing {
       }
       if (lines.size === most - 1) isLimited = false;
       notifies = connection.canNotify();
-      lines.add({ connection, controller, user: null, listensTo: null, troubles });
+      lines.add({ connection, controller, user: null, troubles });
       log.debug('connected', { server: `${account.host}:${account.port}`, connections: lines.size });
       if (closed) await dismiss();
     } catch (thrown) {
@@ -243,19 +251,30 @@ export function shareConnections(options: SharingOptions): Sharing {
     const { connection } = line;
     let asked: Place[] = [];
     try {
-      const begun = await listen(line);
+      // Before the look, which asks about all of them then, so that nothing falls in between.
+      const begun = isListenerDue() && (await listen(line));
       asked = away()
         .filter((place) => begun || now() - place.lookedAt >= lookInterval() / 2)
         .sort((a, b) => a.lookedAt - b.lookedAt)
         .slice(0, connection.can('LIST-STATUS') ? LOOK_AT.together : LOOK_AT.alone);
+      for (const place of asked) place.pushedUidNext = 0;
       const told = await connection.status(asked.flatMap(({ seen }) => seen?.path ?? []));
-      if (begun) listenAt = now() + listenEvery;
+      if (begun) listener.answered();
       for (const place of asked) {
-        const figures = told.get(place.seen?.path ?? '');
-        const isNews = figures !== undefined && place.seen !== null && moved(place.seen, figures);
-        if (isNews && place.hint === null && !begun && listensFor(place)) hearing = 'deaf';
-        if (isNews || figures === undefined || place.seen === null) place.away?.tell();
-        else lookedAt(place);
+        const { seen } = place;
+        const figures = told.get(seen?.path ?? '');
+        if (figures === undefined || seen === null) {
+          place.away?.tell();
+        } else if (moved(seen, figures)) {
+          if (place.hint === null && !begun) {
+            place.heardOn = null;
+            listener.missed();
+          }
+          place.away?.tell();
+        } else {
+          answered(place, figures, false);
+          lookedAt(place);
+        }
       }
       worked(line);
     } catch (thrown) {
@@ -272,38 +291,15 @@ export function shareConnections(options: SharingOptions): Sharing {
     }
   }
 
-  /**
-   * Whether the server is to be told which folders to push for: it pushes for none, or there are more by now. Dovecot 2.3
-   * pushes nothing more once its dovecot.list.index.log was rotated, until it is told again.
-   */
-  function isListenerDue(): boolean {
-    if (!notifies || now() < listenAt || waiters.length > 0 || away().length === 0) return false;
-    // One that is being opened is named as well.
-    if (places.some((place) => place.seen === null && isAtWork(place))) return false;
-    const line = listener();
-    if (!line?.connection.isNotified() || hearing === 'deaf') return true;
-    return pathsSeen().some((path) => !line.listensTo?.has(path));
-  }
-
-  /** Before a look, so that nothing falls in between: whether all are to be asked about for that. */
-  async function listen(line: Line): Promise<boolean> {
-    if (!isListenerDue()) return false;
-    listenAt = now() + listenEvery;
-    if ((listener() ?? line) !== line) return false;
-    // Also where the connection ends of it, be it after the server accepted: until the look has its answer.
-    listenAt = now() + GROW_MS;
-    const paths = pathsSeen();
-    hearing = 'unproven';
-    const isAccepted = await line.connection.notify(paths, (path, told) => {
+  function listen({ connection }: Line): Promise<boolean> {
+    return listener.begin(connection, pathsSeen(), (path, told) => {
       const place = places.find(({ seen }) => seen?.path === path);
       if (place === undefined) return;
-      hearing = 'proven';
+      const { uidNext = 0 } = told;
+      if (uidNext > place.pushedUidNext) place.pushedUidNext = uidNext;
+      place.heardOn = connection;
       hint(place, told, true);
     });
-    log.debug('listening', { folders: paths.length, accepted: isAccepted });
-    if (!isAccepted) return false;
-    line.listensTo = new Set(paths);
-    return true;
   }
 
   /** What the server tells is not believed: at most the folder is opened, and the ledger asked. */
@@ -314,15 +310,17 @@ export function shareConnections(options: SharingOptions): Sharing {
     pump();
   }
 
-  function listensFor({ seen }: Place): boolean {
-    const line = listener();
-    return seen !== null && line?.listensTo?.has(seen.path) === true && line.connection.isNotified();
+  /** Settles a hint, unless a push overtook the answer. */
+  function answered(place: Place, { uidNext }: FolderStatus, wasTrue: boolean): void {
+    if (place.hint === null) return;
+    place.patience = wasTrue ? HINT_MS : Math.min(2 * place.patience, lookEvery);
+    place.hint = place.pushedUidNext > uidNext ? { at: now(), isPush: true } : null;
   }
 
   function lookedAt(place: Place): void {
     const { seen, keeping, hint } = place;
     if (seen !== null && !keeping) {
-      const isHeard = hearing === 'proven' && listensFor(place);
+      const isHeard = place.heardOn?.isNotified() === true;
       const delay = hint !== null ? now() - hint.at : isHeard ? 0 : now() - place.lookedAt;
       place.delays = [...place.delays, delay].slice(-DELAYS);
     }
@@ -334,7 +332,7 @@ export function shareConnections(options: SharingOptions): Sharing {
   async function settle(line: Line, place: Place): Promise<void> {
     try {
       const path = place.seen?.path;
-      if (line.listensTo !== null && path !== undefined)
+      if (listens(line) && path !== undefined)
         hint(place, (await line.connection.status([path])).get(path) ?? {}, false);
       worked(line);
     } catch (thrown) {
@@ -390,7 +388,9 @@ export function shareConnections(options: SharingOptions): Sharing {
         since: 0,
         keeping: false,
         hint: null,
+        pushedUidNext: 0,
         patience: HINT_MS,
+        heardOn: null,
         leave: () => undefined,
       };
       places.push(place);
@@ -412,6 +412,7 @@ export function shareConnections(options: SharingOptions): Sharing {
                 signal.removeEventListener('abort', stop);
                 line.user = place;
                 place.since = now();
+                place.pushedUidNext = 0;
                 place.leave = leave;
                 end = () => line.controller.abort();
                 signal.addEventListener('abort', end, { once: true });
@@ -449,21 +450,20 @@ export function shareConnections(options: SharingOptions): Sharing {
             place.busyAt = now();
           }
           lookedAt(place);
-          if (place.hint !== null) {
-            const isTrue = seen === null || moved(seen, selected);
-            place.patience = isTrue ? HINT_MS : Math.min(2 * place.patience, lookEvery);
-            place.hint = null;
-          }
+          answered(place, selected, seen === null || moved(seen, selected));
           place.seen = selected;
         },
 
         keeps(connection) {
-          const listens = lineOf(connection)?.listensTo !== null;
           idles = connection.canIdle();
           // In IDLE it was looked at all the time.
           if (place.keeping) place.lookedAt = now();
           // Whoever waits goes first; who keeps it already is not disturbed for that.
-          place.keeping = idles && !listens && mayKeep(place) && (place.keeping || waiters.length === 0);
+          place.keeping =
+            idles &&
+            connection !== listener.connection() &&
+            mayKeep(place) &&
+            (place.keeping || waiters.length === 0);
           return place.keeping;
         },
 

@@ -58,6 +58,7 @@ async function appendToEach(server: Dovecot, folders: readonly string[], rounds:
 test.each([
   ['by their names', Array.from({ length: 40 }, (_, index) => `Faecher/Nr ${index}`)],
   ['all that is personal', Array.from({ length: 120 }, (_, index) => `Faecher/Nr ${index}`)],
+  ['by names with other characters', ['say "hello"', 'back\\slash', '50 %', 'st*r', '(x) {3}']],
   [
     'whatever they are called',
     ['Ablage/Fächer', 'A & B', 'say "hello"', 'back\\slash', '50 %', 'st*r', '(x) {3}'],
@@ -71,14 +72,15 @@ test.each([
   });
   const daemon = place.start();
   await place.settled(daemon, 60_000);
-  await appendToEach(server, folders, 2);
-  const there = async () => (await place.list('--state', 'published')).length >= 2 * folders.length;
-  await daemon.until('all messages', there, 60_000);
-  const mailboxes = place.mailboxes()!;
-  expect(mailboxes.every(({ healthy }) => healthy)).toBe(true);
-  expect(mailboxes.filter(({ lastPushAt }) => lastPushAt !== null).length).toBeGreaterThan(
-    folders.length / 2,
-  );
+  const pushed = () => place.mailboxes()!.filter(({ lastPushAt }) => lastPushAt !== null).length;
+  // Dovecot 2.3 may have fallen silent while the folders were made: then the look that finds it out has it told again.
+  for (let round = 1; pushed() <= folders.length / 2; round++) {
+    expect(round).toBeLessThanOrEqual(4);
+    await appendToEach(server, folders, 2);
+    const there = async () => (await place.list('--state', 'published')).length >= 2 * round * folders.length;
+    await daemon.until('all messages', there, 60_000);
+  }
+  expect(place.mailboxes()!.every(({ healthy }) => healthy)).toBe(true);
   expect(await daemon.stop()).toBe(0);
 });
 

@@ -7,7 +7,7 @@ import { createIntake, createLedger, type FakeIntake } from './fakes.ts';
 import { collectLog, IDLE_RENEW_MS, PASSWORD, POLL_MS, RECONCILE_MS } from './harness.ts';
 
 /** RFC 3501 §5.1.3. */
-export const onTheWire = (name: string) => name.replaceAll('ä', '&AOQ-');
+export const onTheWire = (name: string) => name.replaceAll('&', '&-').replaceAll('ä', '&AOQ-');
 export const CAPABILITIES = ['IDLE', 'UIDPLUS', 'MOVE', 'UNSELECT'];
 
 export async function share(
