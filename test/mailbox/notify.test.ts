@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Command, Script } from '../servers/scripted.ts';
 import { IDLE_RENEW_MS, mail, POLL_MS } from './harness.ts';
-import { CAPABILITIES, count, NAMES, onTheWire, share } from './share.ts';
+import { CAPABILITIES, count, forbids, NAMES, onTheWire, share } from './share.ts';
 
 const NOTIFY = [...CAPABILITIES, 'NOTIFY'];
 const LOOK_MS = POLL_MS / 2;
@@ -401,11 +401,7 @@ test('where looks are seldom the listener is looked at as often as IDLE is renew
 
 test('a folder that appears later is named as well', async () => {
   await using rig = await listening(PLAIN, 2, {
-    script: ({ name, rest, tag, session }) => {
-      if (name !== 'SELECT' || !rest.includes('Bills')) return undefined;
-      session.send(`${tag} NO [NOPERM] not for you`);
-      return true;
-    },
+    script: forbids('Bills'),
   });
   const { server, clock } = rig;
   server.script = undefined;

@@ -2,13 +2,22 @@
 import { shareConnections } from '../../src/mailbox/sharing.ts';
 import { type MailboxReport, type Watcher, watchMailbox } from '../../src/mailbox/watcher.ts';
 import { createManualClock } from '../clock.ts';
-import { type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
+import { type Script, type ScriptedOptions, startScriptedServer } from '../servers/scripted.ts';
 import { createIntake, createLedger, type FakeIntake } from './fakes.ts';
 import { collectLog, IDLE_RENEW_MS, PASSWORD, POLL_MS, RECONCILE_MS } from './harness.ts';
 
 /** RFC 3501 §5.1.3. */
 export const onTheWire = (name: string) => name.replaceAll('&', '&-').replaceAll('ä', '&AOQ-');
 export const CAPABILITIES = ['IDLE', 'UIDPLUS', 'MOVE', 'UNSELECT'];
+
+/** A server on which a folder must not be opened. */
+export function forbids(folder: string): Script {
+  return ({ name, rest, tag, session }) => {
+    if (name !== 'SELECT' || !rest.includes(folder)) return undefined;
+    session.send(`${tag} NO [NOPERM] not for you`);
+    return true;
+  };
+}
 
 export async function share(
   names: string[],

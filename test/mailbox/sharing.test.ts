@@ -1,7 +1,7 @@
 /** More folders than connections, on a scripted server: none starves, none disturbs the others, and few connections do. */
 import { expect, test } from 'vitest';
 import { mail, PASSWORD, POLL_MS } from './harness.ts';
-import { CAPABILITIES, count, NAMES, onTheWire, share } from './share.ts';
+import { CAPABILITIES, count, forbids, NAMES, onTheWire, share } from './share.ts';
 
 const HOUR = 3_600_000;
 
@@ -123,11 +123,7 @@ test('a server that bears fewer connections gets no more, is warned of once, and
 
 test('a folder that is missing disturbs no other one, and takes no connection while it waits', async () => {
   await using rig = await share(NAMES, 2, {
-    script: ({ name, rest, tag, session }) => {
-      if (name !== 'SELECT' || !rest.includes('Bills')) return undefined;
-      session.send(`${tag} NO [NOPERM] not for you`);
-      return true;
-    },
+    script: forbids('Bills'),
   });
   const { server, clock } = rig;
   await rig.until(() => NAMES.every((name) => name === 'Bills' || rig.report(name).state !== 'connecting'));
