@@ -23,8 +23,7 @@ export async function reconcile(session: Session): Promise<void> {
   const { expected, fresh, arrivals, backfill } = wanted;
   const missing = backfill.length + arrivals.length;
   tally.counted(expected, expected - missing);
-  // What is missing below refutes it, too.
-  if (later === null || backfill.length > 0) memory.complete = null;
+  if (later === null) memory.complete = null;
   if (missing === 0 && (later !== null || (await isProved(session, wanted)))) {
     const { uidNext: below, exists } = selected;
     memory.complete = { below, exists, expected: expected - fresh, taken: 0, at: later?.at ?? begun };
