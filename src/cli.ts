@@ -5,6 +5,7 @@ import type { Invocation } from './commands/invocation.ts';
 import type { ReplayOptions } from './commands/replay.ts';
 import { EXIT, MailwatchdError, toMailwatchdError } from './errors.ts';
 import { printable } from './escape.ts';
+import { packageFile } from './program.ts';
 import { openNotification } from './supervision/notification.ts';
 import { flushed, type Terminal } from './terminal.ts';
 
@@ -85,7 +86,7 @@ function buildProgram(
   host: Terminal & { env: NodeJS.ProcessEnv },
   finish: (status: number) => void,
 ): Command {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as {
     version: string;
   };
   const program = new Command('mailwatchd')

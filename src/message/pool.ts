@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { type ErrorCode, MailwatchdError } from '../errors.ts';
 import type { Log } from '../logging.ts';
 import type { LeftOut, StagedDocument } from '../model.ts';
-import { siblingModule } from '../sibling.ts';
+import { programEntry } from '../program.ts';
 import type { MessageDocument } from './document.ts';
 import { type Ending, type Parser, startParser, type Task } from './parser.ts';
 import {
@@ -71,7 +71,7 @@ const COLD_FAILURES = 3;
 
 export function startParsers(options: ParserPoolOptions): ParserPool {
   const { size, authservIds = () => [], clock = systemClock, log, attempts = ATTEMPTS } = options;
-  const entry = options.entry ?? siblingModule(import.meta.url, 'parser-process');
+  const entry = options.entry ?? programEntry('message/parser-process');
   /** Every process, with the cancel function of its idle time. */
   const parsers = new Map<Parser, { cancelIdle: () => void; alone: Task | null }>();
   const waiting: Task[] = [];

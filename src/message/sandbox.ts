@@ -4,6 +4,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { CODE_DIRECTORY } from '../program.ts';
 
 export interface SandboxOptions {
   /** The program's entry, started by this Node. */
@@ -62,11 +63,15 @@ function permissions({ entry, writable, heapMb }: SandboxOptions): string[] {
 
 /** src or dist, package.json and node_modules; not the rest of the package, where somebody may keep a configuration. */
 function programPaths(): string[] {
-  const code = dirname(import.meta.dirname);
-  const root = dirname(code);
+  const root = dirname(CODE_DIRECTORY);
   const modules = [join(root, 'node_modules')];
   // Installed as a dependency, its own dependencies lie beside it.
   if (basename(dirname(root)) === 'node_modules') modules.push(dirname(root));
   const present = modules.filter((path) => existsSync(path));
-  return [code, join(root, 'package.json'), ...present, ...present.map((path) => realpathSync(path))];
+  return [
+    CODE_DIRECTORY,
+    join(root, 'package.json'),
+    ...present,
+    ...present.map((path) => realpathSync(path)),
+  ];
 }

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { MailwatchdError, type PlainError, plainError, reviveError } from '../errors.ts';
 import type { Epoch, Mailbox, MessageIdentity, MessageMetadata, StageTarget } from '../model.ts';
 import type { MailboxLedger } from '../ports.ts';
-import { siblingModule } from '../sibling.ts';
+import { programEntry } from '../program.ts';
 import type { AcceptItem } from './handover.ts';
 import type { FilteredItem } from './messages.ts';
 import { messageIdentity, stagedStem } from './names.ts';
@@ -84,7 +84,7 @@ type Unnumbered<T> = T extends { number: number } ? Omit<T, 'number'> : never;
  */
 export async function openSpool(
   options: SpoolOptions,
-  entry: URL = siblingModule(import.meta.url, 'thread'),
+  entry: URL = programEntry('spool/thread'),
 ): Promise<Spool> {
   const worker = new Worker(entry, { workerData: options });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: MailwatchdError): void }>();

@@ -168,7 +168,7 @@ test('daemon and parser: their user, no privilege, and an environment of what wa
   await mail.flows();
 
   const daemon = await processWith(container, 'dist/main.js run');
-  const parser = await processWith(container, 'parser-process.js');
+  const parser = await processWith(container, 'parser-process.cjs');
   for (const { status, limits } of [daemon, parser]) {
     expect(limits).toMatch(/^Max core file size +0 +0 /m);
     expect(status).toMatchObject({

@@ -35,7 +35,7 @@ export async function exhaust(seed: number, ends: number, only: RegExp): Promise
   if (dooms.length === 0) return { runs: 0, faults: [] };
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-doomed-'));
   try {
-    const program = takeOver(directory, 'hostile-mail/doomed.mjs');
+    const program = await takeOver(directory, 'hostile-mail/doomed.mjs');
     await using server = await startScriptedServer();
     await using place = createWorkplace(
       {

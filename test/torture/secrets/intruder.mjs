@@ -4,9 +4,8 @@ import fs from 'node:fs';
 import module from 'node:module';
 import v8 from 'node:v8';
 import { Worker } from 'node:worker_threads';
-// As they are called beside this file once it stands in the parser's place.
-import { openParserEnd } from './parser-channel.js';
-import { prepareParser } from './parser-work.js';
+import { openParserEnd } from '../../../src/message/parser-channel.ts';
+import { prepareParser } from '../../../src/message/parser-work.ts';
 
 /** Each gives what it got, or throws. `place` is the workplace's directory; what lies there is not the parser's. */
 const attempts = {
@@ -151,18 +150,22 @@ function trace({ place }) {
   for (let times = 0; times < 3000; times++) square(5000);
 }
 
-const work = prepareParser();
-const channel = openParserEnd();
-channel.post({ kind: 'ready' });
-for (let request = channel.receive(); request !== null; request = channel.receive()) {
-  const { number, job } = request;
-  channel.post({ kind: 'started', number });
-  channel.flush();
-  const text = Buffer.from(job.source).toString('latin1');
-  const [, kind, orders] = /^X-Intruder: (\w+) (.*)$/m.exec(text) ?? [];
-  if (kind === 'trace') trace(JSON.parse(orders));
-  if (kind === 'all') await intrude({ ...JSON.parse(orders), inside: job.target.directory });
-  const reply = work(request);
-  if (kind === 'forge') Object.assign(reply.result, JSON.parse(orders));
-  channel.post(reply);
+async function serve() {
+  const work = prepareParser();
+  const channel = openParserEnd();
+  channel.post({ kind: 'ready' });
+  for (let request = channel.receive(); request !== null; request = channel.receive()) {
+    const { number, job } = request;
+    channel.post({ kind: 'started', number });
+    channel.flush();
+    const text = Buffer.from(job.source).toString('latin1');
+    const [, kind, orders] = /^X-Intruder: (\w+) (.*)$/m.exec(text) ?? [];
+    if (kind === 'trace') trace(JSON.parse(orders));
+    if (kind === 'all') await intrude({ ...JSON.parse(orders), inside: job.target.directory });
+    const reply = work(request);
+    if (kind === 'forge') Object.assign(reply.result, JSON.parse(orders));
+    channel.post(reply);
+  }
 }
+
+serve();

@@ -41,7 +41,7 @@ export async function intrude(canary: string): Promise<Report> {
   await using place = createWorkplace({
     accounts: [accountOn({ host: '127.0.0.1', imapPort: server.port }, 'a', 'ann@example.org', canary)],
   });
-  const program = takeOver(place.directory, 'secrets/intruder.mjs');
+  const program = await takeOver(place.directory, 'secrets/intruder.mjs');
   for (const name of ['secret', 'secret.json'])
     writeFileSync(join(place.directory, name), `{"SECRET":"${canary}"}`);
   mkdirSync(join(place.directory, 'traces'));
