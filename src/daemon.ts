@@ -115,13 +115,24 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   );
   const announce = createAnnouncer(log);
 
-  function mailboxStatus(name: string, { account, watcher }: Watched): MailboxStatus {
-    const report = watcher.report();
-    const prospects = credentials.prospects(account);
-    const warnings = mailboxWarnings({ ...report, ...prospects }, clock.now());
+  /** What was told of each mailbox last, with all that it was made of. */
+  const told = new WeakMap<Watched, { parts: readonly unknown[]; status: MailboxStatus }>();
+
+  /** The same object while nothing of it changes (reports are replaced, never changed): it is not written down anew. */
+  function mailboxStatus(name: string, entry: Watched): MailboxStatus {
+    const report = entry.watcher.report();
+    const { certificate, quota, quiet } = report;
+    const prospects = credentials.prospects(entry.account);
+    const { loginEndsAt, credentialChangedAt } = prospects;
+    const warnings = mailboxWarnings({ certificate, quota, quiet, loginEndsAt }, clock.now());
     announce(name, warnings);
-    const aside = counts.get(name) ?? { quarantined: 0, filtered: 0 };
-    return { ...statusOf(report, prospects), ...aside, warnings };
+    const aside = counts.get(name) ?? NONE_ASIDE;
+    const parts = [report, loginEndsAt, credentialChangedAt, aside, ...warnings.map(({ text }) => text)];
+    const before = told.get(entry);
+    if (before !== undefined && isSame(before.parts, parts)) return before.status;
+    const status = { ...statusOf(report, prospects), ...aside, warnings };
+    told.set(entry, { parts, status });
+    return status;
   }
 
   function* mailboxStatuses(): Generator<MailboxStatus> {
@@ -383,6 +394,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
   };
 }
+
+const NONE_ASIDE = { quarantined: 0, filtered: 0 };
+
+const isSame = (some: readonly unknown[], others: readonly unknown[]): boolean =>
+  some.length === others.length && some.every((one, index) => one === others[index]);
 
 const isoTime = (milliseconds: number): string => new Date(milliseconds).toISOString();
 

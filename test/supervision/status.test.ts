@@ -19,6 +19,7 @@ import {
   mailboxLine,
   openStatusFile,
   readStatus,
+  type StatusFile,
   unhealthy,
 } from '../../src/supervision/status.ts';
 import { createManualClock } from '../clock.ts';
@@ -127,6 +128,28 @@ test.each([0, 1, 300])('both files tell of all of %s mailboxes', async (count) =
   await file.close();
   expect(JSON.parse(readFileSync(join(directory, 'status.json'), 'utf8'))).toEqual(status);
   expect(readFileSync(join(directory, 'mailboxes'), 'utf8')).toBe(mailboxes.map(mailboxLine).join(''));
+});
+
+test('of mailboxes that are given again and others the files tell what is true now, in their order', async () => {
+  const told = async (file: StatusFile, mailboxes: MailboxStatus[]) => {
+    shown = mailboxes;
+    await file.written();
+    expect(JSON.parse(readFileSync(join(directory, 'status.json'), 'utf8'))).toEqual(running(mailboxes));
+    expect(readFileSync(join(directory, 'mailboxes'), 'utf8')).toBe(mailboxes.map(mailboxLine).join(''));
+  };
+  const [one, other] = [mailbox({ folder: 'INBOX' }), mailbox({ folder: 'Sent' })];
+  let shown = [one, other];
+  const file = openStatusFile({
+    directory,
+    clock: createManualClock(),
+    snapshot: () => running(shown),
+    onError: expect.unreachable,
+  });
+  await told(file, [one, other]);
+  await told(file, [other, one]);
+  await told(file, [{ ...other, healthy: false, reason: 'TLS_FAILED: expired' }, one]);
+  await told(file, [one]);
+  await file.close();
 });
 
 test('a change during a write is not lost', async () => {
