@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** argv → exit status; the only place that exits the process. */
 import process from 'node:process';
-import { boundYoungGeneration } from './heap.ts';
+import { boundYoungGeneration, collectOnlyWhenNeeded } from './heap.ts';
 
 /** The first version whose `node:sqlite`, permission model and AsyncDisposableStack we were tested with. */
 const OLDEST_NODE = 24;
@@ -34,6 +34,7 @@ process.on('uncaughtException', (error) => {
 process.env.UV_THREADPOOL_SIZE ??= '16';
 
 boundYoungGeneration();
+collectOnlyWhenNeeded();
 
 // Loaded after the check, since an older Node cannot load it.
 const { runCommandLine } = await import('./cli.ts');
