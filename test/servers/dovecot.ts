@@ -87,7 +87,10 @@ export interface Dovecot extends AsyncDisposable {
   loseIndexes(user: string): Promise<void>;
   /** Replaces the folder by an empty one of the same name and the same UIDVALIDITY: UIDNEXT goes backwards. */
   resetUids(user: string, folder: string): Promise<void>;
-  /** Ends every IMAP session at once, without a BYE. Returns how many there were. */
+  /**
+   * Ends every IMAP session at once, without a BYE. Returns how many there were. None of them while it locks a folder:
+   * a lock that is left behind keeps everybody from the folder for two minutes.
+   */
   cutConnections(): number;
   /** Stops all its processes (SIGSTOP), so that connections stand and nothing is answered. Returns what lets them go on. */
   freeze(): () => void;
@@ -282,7 +285,19 @@ async function start(options: DovecotOptions): Promise<Dovecot> {
     },
     cutConnections() {
       const sessions = descendantsOf(master!.pid!).filter(({ command }) => command === 'imap');
-      for (const session of sessions) session.signal('SIGKILL');
+      const signal = (name: NodeJS.Signals) => {
+        for (const session of sessions) session.signal(name);
+      };
+      const homes = join(directory, 'homes');
+      for (let tries = 1; ; tries++) {
+        signal('SIGSTOP');
+        while (!sessions.every((session) => session.isStopped())) pause();
+        if (!isLocked(homes)) break;
+        if (tries === MOST_TRIES) throw new Error(`a lock in ${homes} stays`);
+        signal('SIGCONT');
+        pause();
+      }
+      signal('SIGKILL');
       return sessions.length;
     },
     freeze() {
@@ -541,6 +556,18 @@ function writeUsers(directory: string, users: Record<string, string>): void {
     return `${user}:{PLAIN}${password}:${uid}:${gid}::${home}::\n`;
   });
   writeFileSync(join(directory, 'users'), lines.join(''));
+}
+
+/** How often a moment without a lock is looked for, a millisecond apart at least. */
+const MOST_TRIES = 5_000;
+
+/** Some of Dovecot's locks are files, such as that of maildir's list of UIDs. */
+const isLocked = (homes: string): boolean =>
+  readdirSync(homes, { recursive: true, encoding: 'utf8' }).some((name) => name.endsWith('.lock'));
+
+/** Waits a millisecond, without letting others have their turn. */
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
 }
 
 const homeOf = (directory: string, users: Record<string, string>, user: string): string =>

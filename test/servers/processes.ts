@@ -6,6 +6,8 @@ export interface Process {
   command: string;
   /** Whether it is still there: a pid that was given to another process is not it. */
   exists(): boolean;
+  /** SIGSTOP has taken effect, or it has ended. */
+  isStopped(): boolean;
   /** Where it still is there. */
   signal(signal: NodeJS.Signals): void;
   /** Proportional set size, bytes: shared pages count in parts. 0 where it is gone. */
@@ -55,6 +57,7 @@ function toProcess(stat: Stat): Process {
     command,
     // A zombie has ended; its parent has not looked yet.
     exists: () => (current()?.state ?? 'Z') !== 'Z',
+    isStopped: () => ['T', 'Z'].includes(current()?.state ?? 'Z'),
     signal(signal) {
       try {
         if (current()) process.kill(pid, signal);
