@@ -9,6 +9,8 @@ export interface BenchOptions {
   limit: number;
   /** Programs to measure besides the usual ones. */
   extra: string[];
+  /** What each sync to the disk takes longer than it does, ms: as on a slower disk. */
+  syncDelay: number;
   /** How long nothing happens. */
   seconds: number;
   /** How many are watched at once. */

@@ -26,6 +26,7 @@ ${BENCHES.map(({ name, description }) => `  ${name.padEnd(12)}${description}`).j
   --limit   at most so many messages, to try the benchmark
   --seconds how long idle lasts (300, in which each connection is renewed once)
   --mailboxes  how many idle watches and comeback cuts (1000)
+  --sync-delay  backfill: each sync takes so many milliseconds more, as on a slower disk (0)
   --with    backfill: a program that is left out otherwise, such as getmail6
   --plot    writes pictures of the tables there, as SVG
   --json    the tables as JSON, with each single figure that they were made of
@@ -38,6 +39,7 @@ async function main(): Promise<number> {
       set: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string', default: '3' },
       limit: { type: 'string', default: 'Infinity' },
+      'sync-delay': { type: 'string', default: '0' },
       seconds: { type: 'string', default: '300' },
       mailboxes: { type: 'string', default: '1000' },
       with: { type: 'string', multiple: true, default: [] },
@@ -55,6 +57,7 @@ async function main(): Promise<number> {
     ...unknown.map((name) => `no such benchmark: ${name}`),
     ...unknownSets.map((name) => `no such set: ${name}`),
     ...unfit.map((name) => `--${name} must be a number above 0`),
+    ...(Number(values['sync-delay']) >= 0 ? [] : ['--sync-delay must be a number, 0 or more']),
   ];
   if (values.help || faults.length > 0) {
     process.stderr.write([...faults, USAGE].join('\n'));
@@ -64,6 +67,7 @@ async function main(): Promise<number> {
     sets: values.set,
     rounds: Number(values.rounds),
     limit: Number(values.limit),
+    syncDelay: Number(values['sync-delay']),
     seconds: Number(values.seconds),
     mailboxes: Number(values.mailboxes),
     extra: values.with,

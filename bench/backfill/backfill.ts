@@ -23,6 +23,8 @@ export const backfill: Bench = {
   },
 };
 
+const SYNCS = 'fsync,fdatasync,syncfs';
+
 /** What is known of a program after all rounds. */
 interface Taken {
   /** Peak, bytes. */
@@ -30,12 +32,16 @@ interface Taken {
   runs: Measured[];
 }
 
-async function compete(name: SetName, { rounds, limit, extra, tell }: BenchOptions): Promise<Result> {
+async function compete(
+  name: SetName,
+  { rounds, limit, extra, syncDelay, tell }: BenchOptions,
+): Promise<Result> {
   const login = { user: 'ann', password: 'a' };
   await using server = await startDovecot({ users: { ann: 'a' }, driver: 'sdbox' });
   const set = await fill(server, login.user, name, limit);
   const bytes = `${(set.bytes / 1e6).toFixed(0)} MB`;
-  const title = `${name}: ${set.messages.length} messages, ${bytes}`;
+  const slower = syncDelay > 0 ? `, each sync ${syncDelay} ms slower` : '';
+  const title = `${name}: ${set.messages.length} messages, ${bytes}${slower}`;
   tell(title);
   const taken = new Map<Contestant, Taken>(
     CONTESTANTS.filter((contestant) => takesPart(contestant, extra, tell)).map((contestant) => [
@@ -52,7 +58,7 @@ async function compete(name: SetName, { rounds, limit, extra, tell }: BenchOptio
   for (let round = 0; round <= rounds; round++) {
     for (const [contestant, { runs }] of taken) {
       try {
-        const fetching = stored.use(contestant.prepare({ server, ...login }));
+        const fetching = stored.use(contestant.prepare({ server, ...login, within: slowerDisk(syncDelay) }));
         if (round === 0) {
           const { memory, outcome } = await peakMemory(fetching.launch());
           await check(fetching, set, outcome);
@@ -85,6 +91,15 @@ async function compete(name: SetName, { rounds, limit, extra, tell }: BenchOptio
     },
   };
 }
+
+/** Runs a program on a slower disk: strace holds it up behind each sync, and lets it alone else. */
+const slowerDisk = (milliseconds: number): string[] =>
+  milliseconds > 0
+    ? [
+        ...['strace', '--follow-forks', '--seccomp-bpf', '--quiet=all', '--output=/dev/null'],
+        ...[`--trace=${SYNCS}`, `--inject=${SYNCS}:delay_exit=${milliseconds * 1000}`],
+      ]
+    : [];
 
 function takesPart(
   { name, version, unusual }: Contestant,

@@ -14,6 +14,8 @@ export interface Login {
   server: Dovecot;
   user: string;
   password: string;
+  /** The command that the program's command line is given to; empty for none. */
+  within: string[];
 }
 
 /** One time that the mailbox is fetched, into an empty directory of its own. */
@@ -35,11 +37,14 @@ export interface Contestant {
 export const OURS: Contestant = {
   name: 'mailwatchd once',
   version: () => 'this tree',
-  prepare({ server, user, password }) {
-    const place = createWorkplace({
-      accounts: [accountOn(server, user, user, password)],
-      log: { directory: null, level: 'warn' },
-    });
+  prepare({ server, user, password, within }) {
+    const place = createWorkplace(
+      {
+        accounts: [accountOn(server, user, user, password)],
+        log: { directory: null, level: 'warn' },
+      },
+      { within },
+    );
     return {
       launch: () => place.launch(['once']),
       async check(set) {
@@ -71,8 +76,8 @@ export const OURS: Contestant = {
 const mbsync = (sync: 'yes' | 'no'): Contestant => ({
   name: `mbsync, FSync ${sync}`,
   version: () => firstLine('mbsync', '--version'),
-  prepare: ({ server, user, password }) =>
-    elsewhere((directory) => {
+  prepare: ({ server, user, password, within }) =>
+    elsewhere(within, (directory) => {
       const file = join(directory, 'mbsyncrc');
       writeFileSync(
         file,
@@ -113,8 +118,8 @@ const getmail: Contestant = {
   // 6.18.11: a child that ends before its parent begins to wait is not noticed, and the parent gives up a minute later.
   unusual:
     'takes minutes, since it forks for each message, and fails when such a child ends sooner than it expects',
-  prepare: ({ server, user, password }) =>
-    elsewhere((directory) => {
+  prepare: ({ server, user, password, within }) =>
+    elsewhere(within, (directory) => {
       for (const part of ['cur', 'new', 'tmp']) mkdirSync(join(directory, 'mail', part), { recursive: true });
       writeFileSync(
         join(directory, 'getmailrc'),
@@ -147,8 +152,8 @@ received = false
 const fetchmail: Contestant = {
   name: 'fetchmail',
   version: () => firstLine('fetchmail', '--version'),
-  prepare: ({ server, user, password }) =>
-    elsewhere((directory) => {
+  prepare: ({ server, user, password, within }) =>
+    elsewhere(within, (directory) => {
       const file = join(directory, 'fetchmailrc');
       const output = join(directory, 'mail.bsmtp');
       writeFileSync(
@@ -171,10 +176,11 @@ poll ${server.host} protocol imap port ${server.imapPort} auth password
 const wire: Contestant = {
   name: 'UID FETCH, not stored',
   version: () => 'bench/backfill/wire.ts',
-  prepare({ server, user, password }) {
+  prepare({ server, user, password, within }) {
     const script = resolve(import.meta.dirname, 'wire.ts');
     return {
-      launch: () => start([process.execPath, script, server.host, String(server.imapPort), user, password]),
+      launch: () =>
+        start([...within, process.execPath, script, server.host, String(server.imapPort), user, password]),
       check(set, { stdout }) {
         const [messages, bytes] = stdout.split(' ').map(Number);
         if (messages !== set.messages.length || bytes !== set.bytes)
@@ -196,12 +202,13 @@ export const CONTESTANTS: readonly Contestant[] = [
 
 /** A program that stores messages as they are, in a temporary directory. */
 function elsewhere(
+  within: readonly string[],
   prepare: (directory: string) => { command: string[]; stored(): Iterable<Buffer>; altered?: boolean },
 ): Fetching {
   const directory = mkdtempSync(join(tmpdir(), 'mailwatchd-bench-'));
   const { command, stored, altered = false } = prepare(directory);
   return {
-    launch: () => start(command),
+    launch: () => start([...within, ...command]),
     check(set) {
       const found = Array.from(stored(), sha256);
       if (altered) compare('number', [String(found.length)], [String(set.messages.length)]);
