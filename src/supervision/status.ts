@@ -190,7 +190,7 @@ interface MailboxTexts {
 
 /**
  * Says all in both files, a mailbox a line. Of a thousand mailboxes that wait for mail few change between two writes:
- * making all texts anew was half of what the daemon then did, and its garbage more of it (measured).
+ * making all texts anew took a quarter of the daemon's time meanwhile, and its garbage had to be collected (measured).
  */
 function tell(
   { mailboxes, ...daemon }: StatusSnapshot,
