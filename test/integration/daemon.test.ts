@@ -57,6 +57,28 @@ test('a message that was there and one that arrives are published, and the stop 
   expect(existsSync(join(rig.config.state.directory, 'heartbeat'))).toBe(true);
 });
 
+test('the status follows what happens to a mailbox', async () => {
+  await using server = await startEmbeddedServer({ user: USER, password: PASSWORD });
+  using rig = await makeRig(server.port);
+  const config = { ...rig.config, limits: { ...rig.config.limits, messageBytes: 1000 } };
+  const daemon = await start(config, listeningLog());
+  const tells = (what: Partial<DaemonStatus['mailboxes'][number]>) =>
+    until(`the status to tell ${JSON.stringify(what)}`, () =>
+      Object.entries(what).every(
+        ([key, value]) =>
+          Object.entries(statusOf(config).mailboxes[0]!).find(([name]) => name === key)?.[1] === value,
+      ),
+    );
+  await tells({ state: 'idle', stored: 0 });
+  server.deliver(mail('one'));
+  await tells({ stored: 1, quarantined: 0 });
+  server.deliver(mail('two'));
+  await tells({ stored: 2 });
+  server.deliver(mail('x'.repeat(2000)));
+  await tells({ stored: 3, quarantined: 1 });
+  await daemon.stop();
+});
+
 test('whoever waited for the start finds every mailbox in the status', async () => {
   using rig = await makeRig(1, [{ folders: ['INBOX', 'A', 'B', 'C'] }]);
   const daemon = await start(rig.config, listeningLog());

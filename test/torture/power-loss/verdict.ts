@@ -122,8 +122,9 @@ export interface Settler extends Disposable {
   settle(aftermath: Aftermath): Finding[];
 }
 
+/** What the program was built from lies beside it: the build is one file. */
 const spoolModule = <Module>(name: string): Promise<Module> =>
-  import(pathToFileURL(join(dirname(PROGRAM), 'spool', `${name}.js`)).href) as Promise<Module>;
+  import(pathToFileURL(join(dirname(dirname(PROGRAM)), 'src/spool', `${name}.ts`)).href) as Promise<Module>;
 
 export async function openSettler(directory: string): Promise<Settler> {
   const { openService } = await spoolModule<typeof import('../../../src/spool/service.ts')>('service');
